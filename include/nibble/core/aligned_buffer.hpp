@@ -1,0 +1,72 @@
+// Owned memory for panels, pages and packed activations: aligned, zeroed, on huge pages if large.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
+#include <type_traits>
+
+#include <nibble/core/checked.hpp>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace nibble {
+
+/// The alignment of every panel, page and packed row, in bytes: a cache line, an AVX-512 register.
+inline constexpr std::size_t alignment = 64;
+
+/// A fixed number of bytes, all zero at first. Buffers of 2 MiB and more start at a multiple of
+/// that and ask the system for huge pages, which a sequential read is up to a third faster on.
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+
+  /// Throws std::bad_alloc.
+  explicit AlignedBuffer(std::size_t size) : size_(size) {
+    if (size == 0) return;
+    const std::size_t align = size >= huge_page ? huge_page : alignment;
+    const std::size_t rounded = round_up(size, align);
+    data_ = Pointer(static_cast<std::byte*>(::operator new(rounded, std::align_val_t{align})),
+                    Release{align});
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (align == huge_page) ::madvise(data_.get(), rounded, MADV_HUGEPAGE);
+#endif
+    std::memset(data_.get(), 0, rounded);
+  }
+
+  [[nodiscard]] std::byte* data() noexcept { return data_.get(); }
+  [[nodiscard]] const std::byte* data() const noexcept { return data_.get(); }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_.get(), size_}; }
+
+  /// The bytes as an array of T, a trivial type.
+  template <class T>
+  [[nodiscard]] T* as() noexcept {
+    static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= alignment);
+    return reinterpret_cast<T*>(data_.get());
+  }
+
+  /// Makes room for `size` bytes; the contents are lost where it has to grow.
+  void reserve(std::size_t size) {
+    if (size > size_) *this = AlignedBuffer(size);
+  }
+
+ private:
+  static constexpr std::size_t huge_page = std::size_t{2} << 20;
+  struct Release {
+    std::size_t align;
+    void operator()(std::byte* data) const noexcept {
+      ::operator delete(data, std::align_val_t{align});
+    }
+  };
+  using Pointer = std::unique_ptr<std::byte, Release>;
+
+  Pointer data_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace nibble

@@ -1,0 +1,88 @@
+// Weights as floats: 32-bit, binary16 and bfloat16.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+#include <nibble/core/half.hpp>
+#include <nibble/format/format.hpp>
+
+namespace nibble {
+
+/// The weight itself, as T: float, Float16 or BFloat16.
+///
+/// codes: float and Float16 [cols][16]; BFloat16 [cols/2][16][2], the pairs that its dot-product
+/// instructions take. No header.
+template <class T>
+struct FloatFormat {
+  static constexpr std::string_view name = std::same_as<T, float>     ? "float32"
+                                           : std::same_as<T, Float16> ? "float16"
+                                                                      : "bfloat16";
+  /// Inputs that lie side by side in a row of the panel.
+  static constexpr Index pack = std::same_as<T, BFloat16> ? 2 : 1;
+
+  /// A row's weights, [cols]; rounded to T (ties to even) when written.
+  using Row = std::span<const float>;
+
+  [[nodiscard]] static FloatFormat make(const FormatOptions& options) {
+    require_options(name, options, false, false, false);
+    return {};
+  }
+  [[nodiscard]] FormatOptions options() const { return {.group_size = 0}; }
+
+  [[nodiscard]] PanelLayout layout(Index cols) const {
+    const auto inputs = static_cast<std::size_t>(round_up(cols, pack));
+    return {.group_size = cols,
+            .groups = 0,
+            .has_zeros = false,
+            .header_bytes = 0,
+            .panel_bytes = round_up(inputs * panel_rows * sizeof(T), alignment)};
+  }
+
+  static void write_row(std::byte* panel, const PanelLayout&, Index lane, Index cols, Row row) {
+    for (Index col = 0; col < cols; ++col) {
+      const T value = from_float<T>(row[static_cast<std::size_t>(col)]);
+      std::memcpy(panel + offset(lane, col), &value, sizeof value);
+    }
+  }
+
+  [[nodiscard]] static float value(const std::byte* panel, const PanelLayout&, Index lane,
+                                   Index col) noexcept {
+    T value;
+    std::memcpy(&value, panel + offset(lane, col), sizeof value);
+    return to_float(value);
+  }
+
+  /// The sixteen weights of one input.
+  template <class Isa>
+  [[nodiscard]] static simd::Floats<Isa> load(const std::byte* codes, Index col) noexcept {
+    if constexpr (pack == 2) {
+      // A 32-bit lane holds two inputs; either becomes a float by moving it to the upper half.
+      const auto pairs = simd::Words<Isa>::load(
+          reinterpret_cast<const std::uint32_t*>(codes + col / 2 * panel_rows * 4));
+      return simd::bitwise_cast<float>(
+          col % 2 == 0 ? pairs << 16 : pairs & simd::Words<Isa>::broadcast(0xFFFF0000U));
+    } else {
+      return simd::load_floats<Isa>(reinterpret_cast<const T*>(codes) + col * panel_rows);
+    }
+  }
+
+  friend bool operator==(const FloatFormat&, const FloatFormat&) = default;
+
+ private:
+  [[nodiscard]] static std::size_t offset(Index lane, Index col) noexcept {
+    const Index element = (col / pack * panel_rows + lane) * pack + col % pack;
+    return static_cast<std::size_t>(element) * sizeof(T);
+  }
+};
+
+using Float32Format = FloatFormat<float>;
+using Float16Format = FloatFormat<Float16>;
+using BFloat16Format = FloatFormat<BFloat16>;
+
+static_assert(FloatWeightFormat<Float32Format> && FloatWeightFormat<Float16Format> &&
+              FloatWeightFormat<BFloat16Format>);
+
+}  // namespace nibble

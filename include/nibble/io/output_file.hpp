@@ -1,0 +1,172 @@
+// OutputFile: a file that appears under its name only when it is complete.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <nibble/core/error.hpp>
+#include <nibble/io/describe.hpp>
+
+#if defined(_WIN32)
+#include <io.h>
+#include <share.h>
+#else
+#include <fcntl.h>
+#include <sys/types.h>
+#include <unistd.h>
+#endif
+
+namespace nibble {
+
+/// A hidden name beside `path` that nothing uses yet, most likely: ".<name>.<tag>-<random>".
+[[nodiscard]] inline std::filesystem::path sibling_path(const std::filesystem::path& path,
+                                                        std::string_view tag) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::random_device random;
+  std::filesystem::path name = ".";
+  name += path.filename();
+  name += ".";
+  name += std::string(tag) + "-";
+  std::string suffix;
+  for (unsigned bits = random(), i = 0; i < 8; ++i, bits >>= 4) suffix += digits[bits & 15];
+  name += suffix;
+  return path.parent_path() / name;
+}
+
+/// Whether a finished file is also forced to the disk before it gets its name.
+enum class Sync : bool { no, yes };
+
+/// Writes to a temporary file in the same directory; `commit` gives it the final name, replacing a
+/// file of that name. Destroyed without `commit`, it leaves nothing behind and the old file as it
+/// was. Every failed operation throws `Error` with the final name and the system's reason.
+class OutputFile {
+ public:
+  /// Creates the temporary file. Throws where that is not possible, or where `path` names
+  /// something that is not a regular file.
+  explicit OutputFile(std::filesystem::path path) : path_(std::move(path)) {
+    std::error_code code;
+    const auto status = std::filesystem::status(path_, code);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+      fail(path_text(path_), ": exists and is not a regular file");
+    }
+    for (int attempt = 0; attempt < 8 && !file_; ++attempt) {
+      temporary_ = sibling_path(path_, "partial");
+      errno = 0;
+      file_.reset(open_new(temporary_));
+      if (!file_ && errno != EEXIST) break;
+    }
+    if (!file_) fail_errno("be created");
+  }
+
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  ~OutputFile() {
+    if (committed_) return;
+    file_.reset();
+    std::error_code ignored;
+    std::filesystem::remove(temporary_, ignored);
+  }
+
+  /// The final name.
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+
+  /// Writes after what was written last.
+  void write(std::span<const std::byte> bytes) {
+    if (bytes.empty()) return;
+    errno = 0;
+    if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
+      fail_errno("be written");
+    }
+    position_ += bytes.size();
+  }
+
+  /// Writes from byte `offset` of the file on. A hole left by it reads as zeros.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    errno = 0;
+    if (offset != position_ && !seek(file_.get(), offset)) fail_errno("be positioned");
+    position_ = offset;
+    write(bytes);
+  }
+
+  /// Completes the file and gives it its name.
+  void commit(Sync sync = Sync::no) {
+    errno = 0;
+    if (std::fflush(file_.get()) != 0) fail_errno("be written");
+    if (sync == Sync::yes && !force_to_disk(file_.get())) fail_errno("be written");
+    if (std::fclose(file_.release()) != 0) fail_errno("be written");
+    std::error_code code;
+    std::filesystem::rename(temporary_, path_, code);
+    if (code) {
+      fail(path_text(path_), ": cannot be replaced: ", printable(code.message(), 200));
+    }
+    committed_ = true;
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+  };
+
+#if defined(_WIN32)
+  static std::FILE* open_new(const std::filesystem::path& path) {
+    return ::_wfsopen(path.c_str(), L"wbx", _SH_DENYWR);
+  }
+  static bool seek(std::FILE* file, std::uint64_t offset) {
+    return ::_fseeki64(file, static_cast<std::int64_t>(offset), SEEK_SET) == 0;
+  }
+  static bool force_to_disk(std::FILE* file) {
+    return ::_commit(::_fileno(file)) == 0;
+  }
+#else
+  static std::FILE* open_new(const std::filesystem::path& path) {
+    const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor < 0) return nullptr;
+    std::FILE* file = ::fdopen(descriptor, "wb");
+    if (file == nullptr) ::close(descriptor);
+    return file;
+  }
+  static bool seek(std::FILE* file, std::uint64_t offset) {
+    if (offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
+      errno = EFBIG;
+      return false;
+    }
+    return ::fseeko(file, static_cast<off_t>(offset), SEEK_SET) == 0;
+  }
+  static bool force_to_disk(std::FILE* file) {
+    return ::fsync(::fileno(file)) == 0;
+  }
+#endif
+
+  [[noreturn]] void fail_errno(const char* action) const {
+    const std::error_code code(errno, std::generic_category());
+    fail(path_text(path_), ": cannot ", action,
+         code ? ": " + printable(code.message(), 200) : std::string());
+  }
+
+  std::filesystem::path path_, temporary_;
+  std::unique_ptr<std::FILE, Close> file_;
+  std::uint64_t position_ = 0;
+  bool committed_ = false;
+};
+
+/// Writes a whole file through `OutputFile`.
+inline void write_text_file(const std::filesystem::path& path, std::string_view text,
+                            Sync sync = Sync::no) {
+  OutputFile file(path);
+  file.write(std::as_bytes(std::span<const char>(text)));
+  file.commit(sync);
+}
+
+}  // namespace nibble

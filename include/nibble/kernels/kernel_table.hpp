@@ -1,0 +1,75 @@
+// The kernels of one instruction set as function pointers: how code without ISA flags reaches them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include <nibble/format/formats.hpp>
+#include <nibble/kernels/activations.hpp>
+#include <nibble/kernels/attention.hpp>
+#include <nibble/kernels/elementwise.hpp>
+#include <nibble/kernels/matmul.hpp>
+#include <nibble/kernels/pack_activations.hpp>
+
+namespace nibble {
+
+/// Every kernel is described where it is defined, under the name of its member.
+struct KernelTable {
+  using Matmul = void (*)(const MatmulTask&) noexcept;
+
+  const char* isa = nullptr;
+  Index tile_width = 1;
+  /// [position in Formats][Activations]; null where a format does not take such inputs.
+  std::array<std::array<Matmul, activation_kinds>, Formats::size> matmul{};
+  /// Whether a format takes int8 inputs by default.
+  std::array<bool, Formats::size> takes_int8{};
+
+  void (*pack_activations)(const float* inputs, Index stride, const PackedActivations& packed,
+                           Index tile) noexcept = nullptr;
+  void (*rms_norm)(const float* input, const float* weight, float epsilon, Index size,
+                   float* output) noexcept = nullptr;
+  void (*rotate)(float* head, const float* cosines, const float* sines,
+                 Index size) noexcept = nullptr;
+  void (*silu_multiply)(float* gate, const float* up, Index size) noexcept = nullptr;
+  void (*add)(float* sum, const float* addend, Index size) noexcept = nullptr;
+  void (*attention)(const AttentionTask& task) noexcept = nullptr;
+};
+
+namespace kernel_table_detail {
+
+template <class Isa>
+constexpr KernelTable make_kernel_table() {
+  KernelTable table;
+  table.isa = Isa::name;
+  table.tile_width = tile_width_of<Isa>;
+  Formats::for_each([&]<class F>(std::type_identity<F>) {
+    constexpr std::size_t index = Formats::index_of<F>;
+    table.matmul[index][static_cast<std::size_t>(Activations::Float)] =
+        &matmul<Isa, F, Activations::Float>;
+    if constexpr (IntegerWeightFormat<F>) {
+      table.matmul[index][static_cast<std::size_t>(Activations::Int8)] =
+          &matmul<Isa, F, Activations::Int8>;
+      table.takes_int8[index] = true;
+    }
+  });
+  table.pack_activations = &pack_activations<Isa>;
+  table.rms_norm = &rms_norm<Isa>;
+  table.rotate = &rotate<Isa>;
+  table.silu_multiply = &silu_multiply<Isa>;
+  table.add = &add<Isa>;
+  table.attention = &attention<Isa>;
+  return table;
+}
+
+template <class Isa>
+inline constexpr KernelTable kernel_table = make_kernel_table<Isa>();
+
+}  // namespace kernel_table_detail
+
+/// The kernels of an instruction set that the compiler's flags allow.
+template <class Isa = simd::Native>
+[[nodiscard]] constexpr const KernelTable& kernels() noexcept {
+  return kernel_table_detail::kernel_table<Isa>;
+}
+
+}  // namespace nibble

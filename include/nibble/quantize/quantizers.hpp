@@ -1,0 +1,53 @@
+// The list of quantizers: what programs' --method and recipes iterate.
+#pragma once
+
+#include <concepts>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <variant>
+
+#include <nibble/quantize/round_to_nearest.hpp>
+
+namespace nibble {
+
+/// An algorithm that picks the codes of a matrix in a given format.
+template <class Q>
+concept Quantizer = requires(const Q& quantizer, const WeightSource& source,
+                             const AnyFormat& format, ThreadPool& pool) {
+  { Q::name } -> std::convertible_to<std::string_view>;
+  { quantizer.quantize(source, format, pool) } -> std::same_as<AnyMatrix>;
+};
+
+/// Any quantizer; a new one is a new alternative here.
+using AnyQuantizer = std::variant<RoundToNearest>;
+
+/// Calls visit(name) for each quantizer.
+template <class Visit, std::size_t I = 0>
+void for_each_quantizer_name(Visit&& visit) {
+  if constexpr (I < std::variant_size_v<AnyQuantizer>) {
+    static_assert(Quantizer<std::variant_alternative_t<I, AnyQuantizer>>);
+    visit(std::string_view(std::variant_alternative_t<I, AnyQuantizer>::name));
+    for_each_quantizer_name<Visit, I + 1>(std::forward<Visit>(visit));
+  }
+}
+
+/// The quantizer of that name. Throws Error for an unknown one.
+template <std::size_t I = 0>
+[[nodiscard]] AnyQuantizer make_quantizer(std::string_view name) {
+  if constexpr (I < std::variant_size_v<AnyQuantizer>) {
+    using Candidate = std::variant_alternative_t<I, AnyQuantizer>;
+    if (name == Candidate::name) return Candidate{};
+    return make_quantizer<I + 1>(name);
+  } else {
+    std::string names;
+    for_each_quantizer_name([&](std::string_view known) {
+      if (!names.empty()) names += ", ";
+      names += known;
+    });
+    fail("unknown method '", name, "'; expected one of: ", names);
+  }
+}
+
+}  // namespace nibble

@@ -1,0 +1,52 @@
+// What AVX2 with FMA and F16C does better than the generic path.
+#pragma once
+
+#include <nibble/simd/isa.hpp>
+
+#if defined(NIBBLE_HAS_AVX2)
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include <nibble/simd/dot4.hpp>
+#include <nibble/simd/half_lanes.hpp>
+
+namespace nibble::simd {
+
+template <class Isa>
+[[nodiscard]] inline Floats<Isa> load_half(Avx2, const Float16* data, Floats<Isa>) noexcept {
+  if constexpr (Floats<Isa>::register_size == 8) {
+    return Floats<Isa>::build([&](auto i) -> typename Floats<Isa>::Register {
+      return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data + 8 * i)));
+    });
+  } else {
+    return load_half(Generic{}, data, Floats<Isa>{});
+  }
+}
+
+/// Bytes widened to 16 bits, so that no product saturates: even bytes and odd bytes apart.
+template <class Isa>
+[[nodiscard]] inline Ints<Isa> dot4(Avx2, const Ints<Isa>& accumulator, const Words<Isa>& codes,
+                                    const std::int8_t* activations) noexcept {
+  const auto pair = [&](int first) {
+    const auto low = static_cast<std::uint16_t>(activations[first]);
+    const auto high = static_cast<std::uint16_t>(activations[first + 2]);
+    return _mm256_set1_epi32(static_cast<std::int32_t>(low | (static_cast<std::uint32_t>(high) << 16)));
+  };
+  const __m256i even = pair(0);
+  const __m256i odd = pair(1);
+  const __m256i mask = _mm256_set1_epi32(0x00FF00FF);
+  return Ints<Isa>::build([&](auto i) -> typename Ints<Isa>::Register {
+    const __m256i code = codes.registers[i];
+    const __m256i evens = _mm256_madd_epi16(_mm256_and_si256(code, mask), even);
+    const __m256i odds =
+        _mm256_madd_epi16(_mm256_and_si256(_mm256_srli_epi32(code, 8), mask), odd);
+    return _mm256_add_epi32(accumulator.registers[i], _mm256_add_epi32(evens, odds));
+  });
+}
+
+}  // namespace nibble::simd
+
+#endif

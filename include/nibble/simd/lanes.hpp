@@ -1,0 +1,238 @@
+// Sixteen numbers, one per output row of a panel, held in as many registers as the ISA needs.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include <nibble/simd/compat.hpp>
+#include <nibble/simd/isa.hpp>
+
+namespace nibble::simd {
+
+/// Lanes in a vector: the rows of a panel.
+inline constexpr int lane_count = 16;
+
+template <class T>
+concept LaneType =
+    std::same_as<T, float> || std::same_as<T, std::int32_t> || std::same_as<T, std::uint32_t>;
+
+/// The register that holds some of the lanes: an xsimd batch, or one number where the ISA has none.
+template <LaneType T, class Isa>
+struct RegisterOf {
+  using type = xsimd::batch<T, typename Isa::Arch>;
+  static constexpr int size = static_cast<int>(type::size);
+};
+template <LaneType T, class Isa>
+  requires std::is_void_v<typename Isa::Arch>
+struct RegisterOf<T, Isa> {
+  using type = T;
+  static constexpr int size = 1;
+};
+
+/// Sixteen lanes of T. Every operation acts on each lane alone, except the reductions.
+template <LaneType T, class Isa>
+struct Lanes {
+  using Register = typename RegisterOf<T, Isa>::type;
+  static constexpr int register_size = RegisterOf<T, Isa>::size;
+  static constexpr std::size_t register_count = lane_count / register_size;
+
+  std::array<Register, register_count> registers;
+
+  [[nodiscard]] static Lanes broadcast(T value) noexcept {
+    return build([&](auto) { return Register(value); });
+  }
+  /// From `lane_count` numbers at any address.
+  [[nodiscard]] static Lanes load(const T* data) noexcept {
+    if constexpr (register_size == 1) {
+      return build([&](auto i) { return data[i]; });
+    } else {
+      return build([&](auto i) { return Register::load_unaligned(data + i * register_size); });
+    }
+  }
+  void store(T* data) const noexcept {
+    for_each([&](auto i) {
+      if constexpr (register_size == 1) {
+        data[i] = registers[i];
+      } else {
+        registers[i].store_unaligned(data + i * register_size);
+      }
+    });
+  }
+
+  /// Makes lanes from make(register index), with the index a compile-time constant.
+  template <class Make>
+  [[nodiscard]] static Lanes build(Make&& make) noexcept {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return Lanes{{make(std::integral_constant<std::size_t, I>{})...}};
+    }(std::make_index_sequence<register_count>{});
+  }
+  template <class Visit>
+  static void for_each(Visit&& visit) noexcept {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (visit(std::integral_constant<std::size_t, I>{}), ...);
+    }(std::make_index_sequence<register_count>{});
+  }
+
+  friend Lanes operator+(const Lanes& a, const Lanes& b) noexcept {
+    return build([&](auto i) { return Register(a.registers[i] + b.registers[i]); });
+  }
+  friend Lanes operator-(const Lanes& a, const Lanes& b) noexcept {
+    return build([&](auto i) { return Register(a.registers[i] - b.registers[i]); });
+  }
+  friend Lanes operator*(const Lanes& a, const Lanes& b) noexcept {
+    return build([&](auto i) { return Register(a.registers[i] * b.registers[i]); });
+  }
+  friend Lanes operator/(const Lanes& a, const Lanes& b) noexcept
+    requires std::same_as<T, float>
+  {
+    return build([&](auto i) { return Register(a.registers[i] / b.registers[i]); });
+  }
+  friend Lanes operator&(const Lanes& a, const Lanes& b) noexcept
+    requires(!std::same_as<T, float>)
+  {
+    return build([&](auto i) { return Register(a.registers[i] & b.registers[i]); });
+  }
+  friend Lanes operator|(const Lanes& a, const Lanes& b) noexcept
+    requires(!std::same_as<T, float>)
+  {
+    return build([&](auto i) { return Register(a.registers[i] | b.registers[i]); });
+  }
+  /// Logical for unsigned lanes.
+  friend Lanes operator>>(const Lanes& a, int bits) noexcept
+    requires(!std::same_as<T, float>)
+  {
+    return build([&](auto i) { return Register(a.registers[i] >> bits); });
+  }
+  friend Lanes operator<<(const Lanes& a, int bits) noexcept
+    requires(!std::same_as<T, float>)
+  {
+    return build([&](auto i) { return Register(a.registers[i] << bits); });
+  }
+};
+
+template <class Isa>
+using Floats = Lanes<float, Isa>;
+template <class Isa>
+using Ints = Lanes<std::int32_t, Isa>;
+template <class Isa>
+using Words = Lanes<std::uint32_t, Isa>;
+
+/// The same bits as another type.
+template <LaneType To, LaneType From, class Isa>
+[[nodiscard]] inline Lanes<To, Isa> bitwise_cast(const Lanes<From, Isa>& value) noexcept {
+  return Lanes<To, Isa>::build([&](auto i) {
+    if constexpr (Lanes<To, Isa>::register_size == 1) {
+      return std::bit_cast<To>(value.registers[i]);
+    } else {
+      return compat::bitwise_cast<To>(value.registers[i]);
+    }
+  });
+}
+
+/// Integers to floats, exact up to 2^24.
+template <class Isa>
+[[nodiscard]] inline Floats<Isa> to_float(const Ints<Isa>& value) noexcept {
+  return Floats<Isa>::build([&](auto i) {
+    if constexpr (Ints<Isa>::register_size == 1) {
+      return static_cast<float>(value.registers[i]);
+    } else {
+      return xsimd::to_float(value.registers[i]);
+    }
+  });
+}
+
+/// The nearest integers, ties to even, for |value| < 2^22; for NaN, some integer.
+template <class Isa>
+[[nodiscard]] inline Ints<Isa> to_nearest_int(const Floats<Isa>& value) noexcept {
+  // Adding 1.5 * 2^23 leaves the integer in the low mantissa bits, rounded by the addition.
+  constexpr float magic = 12582912.0F;
+  return bitwise_cast<std::int32_t>(value + Floats<Isa>::broadcast(magic)) -
+         Ints<Isa>::broadcast(std::bit_cast<std::int32_t>(magic));
+}
+
+template <class Isa>
+[[nodiscard]] inline Floats<Isa> max(const Floats<Isa>& a, const Floats<Isa>& b) noexcept {
+  return Floats<Isa>::build([&](auto i) {
+    if constexpr (Floats<Isa>::register_size == 1) {
+      return a.registers[i] < b.registers[i] ? b.registers[i] : a.registers[i];
+    } else {
+      return xsimd::max(a.registers[i], b.registers[i]);
+    }
+  });
+}
+
+template <class Isa>
+[[nodiscard]] inline Floats<Isa> abs(const Floats<Isa>& value) noexcept {
+  return bitwise_cast<float>(bitwise_cast<std::uint32_t>(value) &
+                             Words<Isa>::broadcast(0x7FFFFFFFU));
+}
+
+/// e^value, within 2 ULP; 0 where that is below the least normal float.
+template <class Isa>
+[[nodiscard]] inline Floats<Isa> exp(const Floats<Isa>& value) noexcept {
+  return Floats<Isa>::build([&](auto i) {
+    if constexpr (Floats<Isa>::register_size == 1) {
+      return std::exp(value.registers[i]);
+    } else {
+      return xsimd::exp(value.registers[i]);
+    }
+  });
+}
+
+/// a * b + c, rounded once wherever the ISA has a fused multiply-add (all but SSE2 and Portable).
+template <class Isa>
+[[nodiscard]] inline Floats<Isa> fma(const Floats<Isa>& a, const Floats<Isa>& b,
+                                     const Floats<Isa>& c) noexcept {
+  return fma(Isa{}, a, b, c);
+}
+
+template <class Isa>
+[[nodiscard]] inline Floats<Isa> fma(Portable, const Floats<Isa>& a, const Floats<Isa>& b,
+                                     const Floats<Isa>& c) noexcept {
+  return Floats<Isa>::build([&](auto i) {
+    if constexpr (Floats<Isa>::register_size == 1) {
+      return a.registers[i] * b.registers[i] + c.registers[i];
+    } else {
+      return xsimd::fma(a.registers[i], b.registers[i], c.registers[i]);
+    }
+  });
+}
+
+/// The first `count` lanes to memory.
+template <LaneType T, class Isa>
+inline void store_first(const Lanes<T, Isa>& value, T* data, int count) noexcept {
+  if (count >= lane_count) return value.store(data);
+  alignas(64) T lanes[lane_count];
+  value.store(lanes);
+  for (int i = 0; i < count; ++i) data[i] = lanes[i];
+}
+
+/// The sum of all lanes by one fixed tree: lanes 8 apart, then 4, 2 and 1.
+template <LaneType T, class Isa>
+[[nodiscard]] inline T reduce_sum(const Lanes<T, Isa>& value) noexcept {
+  alignas(64) T lanes[lane_count];
+  value.store(lanes);
+  for (int distance = lane_count / 2; distance > 0; distance /= 2) {
+    for (int i = 0; i < distance; ++i) lanes[i] = lanes[i] + lanes[i + distance];
+  }
+  return lanes[0];
+}
+
+/// The largest lane.
+template <class Isa>
+[[nodiscard]] inline float reduce_max(const Floats<Isa>& value) noexcept {
+  alignas(64) float lanes[lane_count];
+  value.store(lanes);
+  for (int distance = lane_count / 2; distance > 0; distance /= 2) {
+    for (int i = 0; i < distance; ++i) {
+      lanes[i] = lanes[i] < lanes[i + distance] ? lanes[i + distance] : lanes[i];
+    }
+  }
+  return lanes[0];
+}
+
+}  // namespace nibble::simd
