@@ -3,10 +3,12 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include <nibble/core/checked.hpp>
 
@@ -28,6 +30,7 @@ class AlignedBuffer {
   /// Throws std::bad_alloc.
   explicit AlignedBuffer(std::size_t size) : size_(size) {
     if (size == 0) return;
+    if (size > static_cast<std::size_t>(std::numeric_limits<Index>::max())) throw std::bad_alloc();
     const std::size_t align = size >= huge_page ? huge_page : alignment;
     const std::size_t rounded = round_up(size, align);
     data_ = Pointer(static_cast<std::byte*>(::operator new(rounded, std::align_val_t{align})),
@@ -36,6 +39,15 @@ class AlignedBuffer {
     if (align == huge_page) ::madvise(data_.get(), rounded, MADV_HUGEPAGE);
 #endif
     std::memset(data_.get(), 0, rounded);
+  }
+
+  /// The other buffer is left empty.
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    data_ = std::move(other.data_);
+    size_ = std::exchange(other.size_, 0);
+    return *this;
   }
 
   [[nodiscard]] std::byte* data() noexcept { return data_.get(); }
@@ -50,9 +62,12 @@ class AlignedBuffer {
     return reinterpret_cast<T*>(data_.get());
   }
 
-  /// Makes room for `size` bytes; the contents are lost where it has to grow.
+  /// Makes room for `size` bytes; where it has to grow, the contents are lost, and are given back
+  /// first so that both are never held at once. Throws std::bad_alloc and is then empty.
   void reserve(std::size_t size) {
-    if (size > size_) *this = AlignedBuffer(size);
+    if (size <= size_) return;
+    *this = AlignedBuffer();
+    *this = AlignedBuffer(size);
   }
 
  private:

@@ -1,7 +1,9 @@
 // Weights as floats: 32-bit, binary16 and bfloat16.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
 #include <string_view>
@@ -17,6 +19,7 @@ namespace nibble {
 /// instructions take. No header.
 template <class T>
 struct FloatFormat {
+  using Element = T;
   static constexpr std::string_view name = std::same_as<T, float>     ? "float32"
                                            : std::same_as<T, Float16> ? "float16"
                                                                       : "bfloat16";

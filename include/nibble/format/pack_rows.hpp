@@ -1,7 +1,11 @@
 // Builds a packed matrix from a WeightSource, panel by panel on all threads.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <concepts>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <nibble/core/thread_pool.hpp>
@@ -39,12 +43,10 @@ template <FloatWeightFormat F>
                                              ThreadPool& pool) {
   return pack_rows(source, format, pool,
                    [&](MatrixBuilder<F>& builder, Index row, std::span<const float> weights) {
-                     if constexpr (std::same_as<F, Float16Format>) {
-                       for (const float weight : weights) {
-                         if (std::isinf(to_float(to_float16(weight)))) {
-                           fail("tensor '", source.name, "': weight ", weight, " in row ", row,
-                                " is beyond float16's largest, ", float16_max);
-                         }
+                     for (std::size_t col = 0; col < weights.size(); ++col) {
+                       if (!std::isfinite(to_float(from_float<typename F::Element>(weights[col])))) {
+                         fail("tensor '", source.name, "': weight [", row, "][", col, "] is ",
+                              weights[col], ", beyond ", F::name, "'s largest");
                        }
                      }
                      builder.set_row(row, weights);

@@ -18,12 +18,19 @@ namespace nibble {
 /// The largest number of rows or columns of a matrix.
 inline constexpr Index max_matrix_side = Index{1} << 30;
 
-/// Bytes of a packed matrix. Throws Error where a side is not in 1..2^30 or the size overflows.
-[[nodiscard]] inline std::size_t packed_bytes(const WeightFormat auto& format, Index rows,
-                                              Index cols) {
+/// Throws Error where a side is not in 1..2^30.
+inline void require_sides(Index rows, Index cols) {
   if (rows < 1 || cols < 1 || rows > max_matrix_side || cols > max_matrix_side) {
     fail("matrix of ", rows, " x ", cols, ": expected sides of 1 to ", max_matrix_side);
   }
+}
+
+/// Bytes of a packed matrix. Throws Error where a side is not in 1..2^30, the size overflows, or
+/// the format's fields are not what its `make` allows.
+template <WeightFormat F>
+[[nodiscard]] std::size_t packed_bytes(const F& format, Index rows, Index cols) {
+  require_sides(rows, cols);
+  static_cast<void>(F::make(format.options()));
   const auto panels = static_cast<std::uint64_t>(divide_up(rows, panel_rows));
   const auto bytes =
       checked_multiply(panels, static_cast<std::uint64_t>(format.layout(cols).panel_bytes));
@@ -106,8 +113,10 @@ class MatrixBuilder {
       : format_(format),
         rows_(rows),
         cols_(cols),
-        layout_(format.layout(cols)),
-        buffer_(std::make_shared<AlignedBuffer>(packed_bytes(format, rows, cols))) {}
+        buffer_(std::make_shared<AlignedBuffer>(packed_bytes(format, rows, cols))),
+        layout_(format.layout(cols)) {}
+
+  [[nodiscard]] const PanelLayout& layout() const noexcept { return layout_; }
 
   /// Each row once.
   void set_row(Index row, const typename F::Row& values) {
@@ -126,8 +135,8 @@ class MatrixBuilder {
   F format_;
   Index rows_;
   Index cols_;
+  std::shared_ptr<AlignedBuffer> buffer_;  // before layout_: its size is checked first
   PanelLayout layout_;
-  std::shared_ptr<AlignedBuffer> buffer_;
 };
 
 }  // namespace nibble

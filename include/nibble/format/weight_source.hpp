@@ -22,7 +22,8 @@ struct WeightSource {
   std::function<void(Index first, Index count, float* out)> read;
 };
 
-/// Reads from a matrix that outlives the source.
+/// Reads from a matrix that outlives the source: one in memory as ConstMatrixView has it, since an
+/// expression or a column-major matrix would be copied into a view that ends with the call.
 [[nodiscard]] inline WeightSource weight_source(std::string name, const ConstMatrixView& weights) {
   const float* data = weights.data();
   const Index stride = weights.outerStride();

@@ -26,6 +26,10 @@ namespace nibble {
 /// Deepest nesting of arrays and objects that `parse_json` accepts.
 inline constexpr std::size_t json_depth_limit = 64;
 
+/// Most values that `parse_json` accepts in one text: several times what the largest tokenizers
+/// have, and a bound on the memory that a hostile text takes.
+inline constexpr std::size_t json_value_limit = std::size_t{1} << 23;
+
 /// A JSON value as an error message shows it: scalars as written (strings clipped), containers by
 /// their size.
 [[nodiscard]] inline std::string describe_json(const nlohmann::json& value) {
@@ -108,8 +112,13 @@ class JsonBuilder {
   [[nodiscard]] const std::string& error() const { return error_; }
 
  private:
-  /// Where the next value belongs: the member just named, the open array's end, or the root.
+  /// Stores the next value where it belongs: in the member just named, at the open array's end, or
+  /// as the root. nullptr where there are too many.
   nlohmann::json* put(nlohmann::json value) {
+    if (++values_ > json_value_limit) {
+      error_ = concat("more than ", json_value_limit, " values");
+      return nullptr;
+    }
     if (open_.empty()) {
       root_ = std::move(value);
       return &root_;
@@ -128,7 +137,9 @@ class JsonBuilder {
       error_ = concat("nested deeper than ", json_depth_limit, " levels");
       return false;
     }
-    open_.push_back(put(std::move(container)));
+    nlohmann::json* place = put(std::move(container));
+    if (place == nullptr) return false;
+    open_.push_back(place);
     return true;
   }
 
@@ -140,6 +151,7 @@ class JsonBuilder {
   nlohmann::json& root_;
   std::vector<nlohmann::json*> open_;  // pointers stay valid: only the innermost container grows
   nlohmann::json* member_ = nullptr;
+  std::size_t values_ = 0;
   std::string error_;
 };
 
@@ -162,8 +174,8 @@ void walk_json(std::string_view text, std::string_view source, Handler& handler)
 }  // namespace detail
 
 /// Parses one JSON text. Throws `Error`, naming `source` and the byte, for malformed JSON or UTF-8,
-/// a key given twice in one object, nesting beyond `json_depth_limit`, and anything after the
-/// value.
+/// a key given twice in one object, nesting beyond `json_depth_limit`, more than `json_value_limit`
+/// values, and anything after the value.
 [[nodiscard]] inline nlohmann::json parse_json(std::string_view text, std::string_view source) {
   nlohmann::json root;
   detail::JsonBuilder builder(root);

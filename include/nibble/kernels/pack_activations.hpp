@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 
 #include <nibble/kernels/activations.hpp>
 #include <nibble/simd/simd.hpp>
@@ -18,8 +19,10 @@ struct QuantizedInputs {
   float scale;
 };
 
-/// Symmetric: scale = max|x| / 127, code = nearest(x / scale) in -127..127, the rest zero. An
-/// infinite or NaN input makes the scale NaN, so that it shows in the output.
+/// Symmetric: scale = max|x| / 127, code = nearest(x * (127 / max|x|)), ties to even, in -127..127;
+/// codes past `count` are zero. Where max|x| is so small that 127 / max|x| overflows, scale and
+/// codes are 0. An infinite or NaN input makes the scale NaN, so that it shows in the output, and
+/// the codes 0.
 template <class Isa>
 inline QuantizedInputs quantize_inputs(const float* inputs, Index count) noexcept {
   using Floats = simd::Floats<Isa>;
@@ -39,6 +42,11 @@ inline QuantizedInputs quantize_inputs(const float* inputs, Index count) noexcep
   const bool representable = std::isfinite(steps_per_unit);  // else all are (nearly) zero
   const auto inverse = Floats::broadcast(representable ? steps_per_unit : 0.0F);
   result.scale = (representable ? range / 127.0F : 0.0F) + simd::reduce_sum(defect);
+  if (!std::isfinite(result.scale)) {
+    std::fill(std::begin(result.codes), std::end(result.codes), std::int8_t{0});
+    std::fill(std::begin(result.sums), std::end(result.sums), 0);
+    return result;
+  }
 
   for (Index block = 0; block < activation_group / activation_block; ++block) {
     simd::Ints<Isa> sum = simd::Ints<Isa>::broadcast(0);
@@ -69,9 +77,9 @@ void pack_activations(const float* inputs, Index stride, const PackedActivations
   if (packed.kind == Activations::Float) {
     float* values = packed.tile_values(tile);
     for (Index token = 0; token < width; ++token) {
-      const float* row = first_row + token * stride;
+      const Index cols = token < tokens ? packed.cols : Index{0};
       for (Index col = 0; col < padded_cols; ++col) {
-        values[col * width + token] = token < tokens && col < packed.cols ? row[col] : 0.0F;
+        values[col * width + token] = col < cols ? first_row[token * stride + col] : 0.0F;
       }
     }
     return;

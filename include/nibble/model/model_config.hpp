@@ -17,6 +17,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/io/describe.hpp>
 #include <nibble/io/json.hpp>
+#include <nibble/kernels/attention.hpp>
 #include <nibble/model/rope_config.hpp>
 #include <nibble/text/token_id.hpp>
 
@@ -52,7 +53,7 @@ struct ConfigLimits {
   Index intermediate_size = Index{1} << 22;
   Index layers = 4096;
   Index heads = Index{1} << 16;
-  Index head_dim = Index{1} << 12;
+  Index head_dim = max_head_dim;
   Index attention_width = Index{1} << 24;  // heads * head_dim
   Index vocab_size = Index{1} << 24;
   Index max_positions = Index{1} << 30;
@@ -299,11 +300,11 @@ inline constexpr std::array architectures = {
          " weights exceed the address space");
   }
 
-  constexpr double absent_eps = 1e-6;  // of the reference implementations
-  const double eps = json_optional<double>(config, "rms_norm_eps", source).value_or(absent_eps);
-  model.rms_norm_eps = static_cast<float>(eps);
+  constexpr float absent_eps = 1e-6F;  // of the reference implementations
+  model.rms_norm_eps = json_optional<float>(config, "rms_norm_eps", source).value_or(absent_eps);
   if (!(model.rms_norm_eps > 0 && model.rms_norm_eps < 1)) {
-    fail(json_where(source, "rms_norm_eps"), ": expected a number between 0 and 1, found ", eps);
+    fail(json_where(source, "rms_norm_eps"), ": expected a number between 0 and 1, found ",
+         model.rms_norm_eps);
   }
   model.rope = parse_rope_config(config, source);
 

@@ -1,40 +1,18 @@
-// RopeConfig: which rotary position embedding a model uses, and how config.json spells it.
+// How a config.json spells the rotary position embedding that a model uses.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
 
-#include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/io/describe.hpp>
 #include <nibble/io/json.hpp>
+#include <nibble/nn/rope.hpp>
 
 namespace nibble {
-
-/// How the rotation frequencies theta^(-2i/head_dim) are changed.
-enum class RopeKind : std::uint8_t {
-  unscaled,  // "default"
-  linear,    // all divided by `factor`
-  llama3,    // the slow ones divided by `factor`, blended in between (Llama 3.1)
-};
-
-/// Rotary position embedding (Su et al., RoFormer), halves rotated against each other.
-struct RopeConfig {
-  RopeKind kind = RopeKind::unscaled;
-  double theta = 10000;
-  double factor = 1;  // linear, llama3
-  // llama3 alone: wavelengths above original_max_positions / low_freq_factor are divided, below
-  // original_max_positions / high_freq_factor kept.
-  double low_freq_factor = 1;
-  double high_freq_factor = 4;
-  Index original_max_positions = 0;
-
-  friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
-};
 
 namespace detail {
 
@@ -48,6 +26,24 @@ inline void refuse_other_values(const nlohmann::json& config, std::string_view k
        neutral.is_null() ? std::string("models without it") : neutral.dump());
 }
 
+/// A number from `minimum` to `maximum`, both included.
+[[nodiscard]] inline double json_within(const nlohmann::json& object, std::string_view key,
+                                        double minimum, double maximum, std::string_view source) {
+  const auto value = json_field<double>(object, key, source);
+  if (!(value >= minimum && value <= maximum)) {
+    fail(json_where(source, key), ": expected a number from ", minimum, " to ", maximum, ", found ",
+         value);
+  }
+  return value;
+}
+
+/// rope_theta, where it is there.
+[[nodiscard]] inline std::optional<double> parse_rope_theta(const nlohmann::json& object,
+                                                            std::string_view source) {
+  if (json_find(object, "rope_theta", source) == nullptr) return std::nullopt;
+  return json_within(object, "rope_theta", 1, 1e15, source);
+}
+
 /// One set of parameters: v4's rope_scaling or v5's rope_parameters.
 [[nodiscard]] inline RopeConfig parse_rope_object(const nlohmann::json& rope, RopeConfig result,
                                                   std::string_view source) {
@@ -57,6 +53,7 @@ inline void refuse_other_values(const nlohmann::json& config, std::string_view k
     fail(json_where(source, "type"), ": expected ", in_quotes(*type), " as in 'rope_type', found ",
          in_quotes(*old_type));
   }
+  if (!type && !old_type) refuse_other_values(rope, "factor", nullptr, source);
   const std::string kind = type ? *type : old_type.value_or("default");
   if (kind == "default") {
     result.kind = RopeKind::unscaled;
@@ -69,23 +66,19 @@ inline void refuse_other_values(const nlohmann::json& config, std::string_view k
          ": expected default, linear or llama3, found ", in_quotes(kind));
   }
   refuse_other_values(rope, "partial_rotary_factor", 1, source);
-  const auto positive = [&](std::string_view key, double value) {
-    if (!(value > 0)) fail(json_where(source, key), ": expected more than 0, found ", value);
-    return value;
-  };
-  if (const auto theta = json_optional<double>(rope, "rope_theta", source)) {
-    result.theta = positive("rope_theta", *theta);
-  }
+  refuse_other_values(rope, "mrope_section", nullptr, source);
+  result.theta = parse_rope_theta(rope, source).value_or(result.theta);
   if (result.kind == RopeKind::unscaled) return result;
-  result.factor = positive("factor", json_field<double>(rope, "factor", source));
+  const auto factor = [&](std::string_view key) {
+    return json_within(rope, key, 1e-3, 1e6, source);
+  };
+  result.factor = factor("factor");
   if (result.kind == RopeKind::linear) return result;
-  const auto low = json_field<double>(rope, "low_freq_factor", source);
-  const auto high = json_field<double>(rope, "high_freq_factor", source);
-  result.low_freq_factor = positive("low_freq_factor", low);
-  result.high_freq_factor = positive("high_freq_factor", high);
-  if (high <= low) {
-    fail(json_where(source, "high_freq_factor"), ": expected more than low_freq_factor ", low,
-         ", found ", high);
+  result.low_freq_factor = factor("low_freq_factor");
+  result.high_freq_factor = factor("high_freq_factor");
+  if (result.high_freq_factor <= result.low_freq_factor) {
+    fail(json_where(source, "high_freq_factor"), ": expected more than low_freq_factor ",
+         result.low_freq_factor, ", found ", result.high_freq_factor);
   }
   result.original_max_positions =
       json_field<Index>(rope, "original_max_position_embeddings", source, 1, Index{1} << 30);
@@ -96,17 +89,12 @@ inline void refuse_other_values(const nlohmann::json& config, std::string_view k
 
 /// Reads the RoPE of a config.json: rope_theta and rope_scaling (transformers 4), rope_parameters
 /// (transformers 5, flat or the same for each kind of layer). Throws `Error` for other kinds and
-/// for parameters that are missing, not positive or contradict each other.
+/// for parameters that are missing, out of range or contradict each other.
 [[nodiscard]] inline RopeConfig parse_rope_config(const nlohmann::json& config,
                                                   std::string_view source) {
   RopeConfig base;
-  const auto theta = json_optional<double>(config, "rope_theta", source);
-  if (theta) {
-    if (!(*theta > 0)) {
-      fail(json_where(source, "rope_theta"), ": expected more than 0, found ", *theta);
-    }
-    base.theta = *theta;
-  }
+  const auto theta = detail::parse_rope_theta(config, source);
+  base.theta = theta.value_or(base.theta);
   std::optional<RopeConfig> result;
   const auto merge = [&](const nlohmann::json& rope, const std::string& where) {
     const RopeConfig parsed = detail::parse_rope_object(rope, base, where);

@@ -1,8 +1,11 @@
 // Round-to-nearest: every weight gets the code nearest to it on the min-max grid of its group.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include <nibble/format/any_matrix.hpp>
@@ -28,14 +31,13 @@ class RoundToNearest {
   [[nodiscard]] QuantizedMatrix<GroupInt<Bits>> quantize(const WeightSource& source,
                                                          const GroupInt<Bits>& format,
                                                          ThreadPool& pool) const {
-    const PanelLayout layout = format.layout(source.cols);
     return pack_rows(
         source, format, pool,
         [&](MatrixBuilder<GroupInt<Bits>>& builder, Index row, std::span<const float> weights) {
           std::vector<std::uint8_t> codes(weights.size());
           std::vector<Float16> scales;
           std::vector<std::uint8_t> zeros;
-          for_each_group(weights, layout, [&](std::size_t first, std::span<const float> group) {
+          for_each_group(weights, builder.layout(), [&](std::size_t first, std::span<const float> group) {
             const GroupGrid grid = min_max_grid(group, Bits, format.has_zeros, source.name);
             const float scale = to_float(grid.scale);
             for (std::size_t i = 0; i < group.size(); ++i) {
@@ -51,7 +53,6 @@ class RoundToNearest {
   [[nodiscard]] QuantizedMatrix<ZeroOneInt8> quantize(const WeightSource& source,
                                                       const ZeroOneInt8& format,
                                                       ThreadPool& pool) const {
-    const PanelLayout layout = format.layout(source.cols);
     const Range whole = format.per_tensor ? tensor_range(source) : Range{};
     return pack_rows(
         source, format, pool,
@@ -59,7 +60,7 @@ class RoundToNearest {
           std::vector<std::uint8_t> codes(weights.size());
           std::vector<float> minima;
           std::vector<float> maxima;
-          for_each_group(weights, layout, [&](std::size_t first, std::span<const float> group) {
+          for_each_group(weights, builder.layout(), [&](std::size_t first, std::span<const float> group) {
             const Range range = format.per_tensor ? whole : weight_range(group, source.name);
             for (std::size_t i = 0; i < group.size(); ++i) {
               codes[first + i] = zero_one_code(group[i], range);
@@ -90,6 +91,7 @@ class RoundToNearest {
   }
 
   [[nodiscard]] static Range tensor_range(const WeightSource& source) {
+    require_sides(source.rows, source.cols);
     std::vector<float> row(static_cast<std::size_t>(source.cols));
     Range range;
     for (Index i = 0; i < source.rows; ++i) {

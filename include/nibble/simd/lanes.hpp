@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -154,6 +156,7 @@ template <class Isa>
          Ints<Isa>::broadcast(std::bit_cast<std::int32_t>(magic));
 }
 
+/// The larger of each lane; where one is NaN, either.
 template <class Isa>
 [[nodiscard]] inline Floats<Isa> max(const Floats<Isa>& a, const Floats<Isa>& b) noexcept {
   return Floats<Isa>::build([&](auto i) {
@@ -171,7 +174,8 @@ template <class Isa>
                              Words<Isa>::broadcast(0x7FFFFFFFU));
 }
 
-/// e^value, within 2 ULP; 0 where that is below the least normal float.
+/// e^value within 2 ULP for values in [-87.33, 88.37]. Above, infinity already before e^value is
+/// beyond a float; below, between 0 and the least normal float. NaN stays NaN.
 template <class Isa>
 [[nodiscard]] inline Floats<Isa> exp(const Floats<Isa>& value) noexcept {
   return Floats<Isa>::build([&](auto i) {
@@ -222,7 +226,7 @@ template <LaneType T, class Isa>
   return lanes[0];
 }
 
-/// The largest lane.
+/// The largest lane; where one is NaN, any lane.
 template <class Isa>
 [[nodiscard]] inline float reduce_max(const Floats<Isa>& value) noexcept {
   alignas(64) float lanes[lane_count];

@@ -24,9 +24,10 @@
 
 namespace nibble::text {
 
-/// What one thread needs to match: buffers, and the work that is left for a text. Work is counted
-/// in bytes examined beyond the first 256 of an attempt; 64 a byte of text, and 32 Mi to begin
-/// with, are many times what the patterns of published tokenizers take.
+/// What one thread needs to match: buffers, and the work that is left for a text. Counted are the
+/// bytes and the backtracking steps that attempts take beyond their first 256 bytes and 2048 steps;
+/// 64 a byte of text, and 32 Mi to begin with, are many times what the patterns of published
+/// tokenizers take.
 class RegexScratch {
  public:
   /// For a text of `text_bytes`. Throws `std::bad_alloc`.
@@ -79,6 +80,7 @@ class Regex {
     } else {
       translated = translate_regex(pattern, where, PCRE2_MAJOR > 10 || PCRE2_MINOR >= 40);
       options |= PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_AUTO_CAPTURE | PCRE2_NEVER_BACKSLASH_C;
+      options |= PCRE2_NO_AUTO_POSSESS;  // in 10.42 it loses matches of \P{L}?\P{M}
     }
     compile(translated, options);
   }
@@ -134,8 +136,8 @@ class Regex {
     code_.reset(pcre2_compile_8(units(translated), translated.size(), options, &error, &offset,
                                 context.get()));
     if (!code_) {
-      fail(where_, ": the regular expression ", in_quotes(pattern_), " is invalid: ",
-           message(error));
+      fail(where_, ": the regular expression ", in_quotes(pattern_),
+           " is invalid: ", message(error));
     }
     // Without executable memory the interpreter does the same.
     pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD);
@@ -170,11 +172,12 @@ class Regex {
       if (code != PCRE2_ERROR_PARTIAL && code != PCRE2_ERROR_MATCHLIMIT) {
         fail(where_, ": the regular expression ", in_quotes(pattern_), " failed: ", message(code));
       }
-      if (window > scratch.budget_) {
+      const std::uint64_t charge = code == PCRE2_ERROR_PARTIAL ? window : limit;
+      if (charge > scratch.budget_) {
         fail(where_, ": the regular expression ", in_quotes(pattern_),
              " takes too much work on this text, at byte ", at, " of a piece of ", subject.size());
       }
-      scratch.budget_ -= window;
+      scratch.budget_ -= charge;
       window *= 2;
     }
   }

@@ -1,4 +1,5 @@
-// Translates the regular expressions of tokenizer.json, which Oniguruma defines, to PCRE2's dialect.
+// Translates the regular expressions of tokenizer.json, which Oniguruma defines, to PCRE2's
+// dialect.
 #pragma once
 
 #include <algorithm>
@@ -23,8 +24,11 @@ inline constexpr std::string_view not_white_space_set =
     "\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}"
     "\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}\\p{Lu}";
 inline constexpr std::string_view word_set =
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"
-    "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\p{Pc}";
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"
+    "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\p{Pc}";
+inline constexpr std::string_view word_set_outside =  // six superscripts and fractions as well
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"
+    "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 inline constexpr std::string_view hexadecimal_set = "0-9a-fA-F";
 
 /// General categories: the same names and members in both engines. Other names are scripts.
@@ -33,7 +37,9 @@ inline constexpr std::array<std::string_view, 38> general_categories = {
     "M",   "Mc", "Me", "Mn", "N",  "Nd", "Nl", "No", "P",  "Pc", "Pd", "Pe", "Pf",
     "Pi",  "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs"};
 
-[[nodiscard]] constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+[[nodiscard]] constexpr bool is_digit(char c) noexcept {
+  return c >= '0' && c <= '9';
+}
 [[nodiscard]] constexpr bool is_hexadecimal(char c) noexcept {
   return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
@@ -51,11 +57,20 @@ class RegexTranslator {
   [[nodiscard]] std::string translate() {
     while (at_ < pattern_.size()) {
       switch (pattern_[at_]) {
-        case '\\': escape(/*in_class=*/false); break;
-        case '[': character_class(); break;
-        case '(': group(); break;
-        case '{': interval(); break;
-        default: copy(1);
+        case '\\':
+          escape(/*in_class=*/false);
+          break;
+        case '[':
+          character_class();
+          break;
+        case '(':
+          group();
+          break;
+        case '{':
+          interval();
+          break;
+        default:
+          copy(1);
       }
     }
     return std::move(out_);
@@ -93,36 +108,52 @@ class RegexTranslator {
     if (at_ + 1 == pattern_.size()) refuse("a trailing backslash");
     const char kind = pattern_[at_ + 1];
     switch (kind) {
-      case 's': return set(white_space_set, false, in_class);
+      case 's':
+        return set(white_space_set, false, in_class);
       case 'S':
         return in_class ? replace(2, not_white_space_set) : set(white_space_set, true, false);
-      case 'w': return set(word_set, false, in_class);
-      case 'h': return set(hexadecimal_set, false, in_class);
+      case 'w':
+        return set(in_class ? word_set : word_set_outside, false, in_class);
+      case 'h':
+        return set(hexadecimal_set, false, in_class);
       case 'd':
-      case 'D': return copy(2);
+      case 'D':
+        return copy(2);
       case 'n':
       case 'r':
       case 't':
       case 'f':
       case 'a':
-      case 'e': return copy(2);
-      case 'v': return replace(2, "\\x{0b}");
+      case 'e':
+        return copy(2);
+      case 'v':
+        return replace(2, "\\x{0b}");
       case 'p':
-      case 'P': return property();
-      case 'x': return hexadecimal_escape();
-      case 'u': return unicode_escape();
-      default: break;
+      case 'P':
+        return property();
+      case 'x':
+        return hexadecimal_escape();
+      case 'u':
+        return unicode_escape();
+      default:
+        break;
     }
     if (!in_class) {
       switch (kind) {
-        case 'W': return set(word_set, true, false);
-        case 'H': return set(hexadecimal_set, true, false);
+        case 'W':
+          return set(word_set_outside, true, false);
+        case 'H':
+          return set(hexadecimal_set, true, false);
         case 'A':
         case 'z':
-        case 'Z': return copy(2);
-        case 'b': return word_boundary(false);
-        case 'B': return word_boundary(true);
-        default: break;
+        case 'Z':
+          return copy(2);
+        case 'b':
+          return word_boundary(false);
+        case 'B':
+          return word_boundary(true);
+        default:
+          break;
       }
     }
     const auto byte = static_cast<unsigned char>(kind);
@@ -133,7 +164,7 @@ class RegexTranslator {
   }
 
   void word_boundary(bool negated) {
-    const std::string word = concat('[', word_set, ']');
+    const std::string word = concat('[', word_set_outside, ']');
     const std::string_view after = negated ? "(?=" : "(?!", before = negated ? "(?!" : "(?=";
     replace(2, concat("(?:(?<=", word, ')', after, word, ")|(?<!", word, ')', before, word, "))"));
   }
@@ -248,8 +279,8 @@ class RegexTranslator {
 }  // namespace detail
 
 /// `pattern` (valid UTF-8; the syntax of Oniguruma, which the `tokenizers` library uses) for PCRE2
-/// with UTF, UCP, MULTILINE and a newline of LF: `$` and `^` see lines, \s is White_Space, \w and \b
-/// include marks, \h is a hexadecimal digit, \p{Han} is the script. `scripts_need_prefix`: PCRE2
+/// with UTF, UCP, MULTILINE and a newline of LF: `$` and `^` see lines, \s is White_Space, \w and
+/// \b include marks, \h is a hexadecimal digit, \p{Han} is the script. `scripts_need_prefix`: PCRE2
 /// 10.40 and later mean script extensions where no "sc:" is given. What the two engines read
 /// differently and no rewriting settles (set operations, inline options, named groups,
 /// back-references, verbs, ...) is an `Error` that starts with `where` and names the construct.

@@ -8,8 +8,8 @@ namespace nibble::text {
 /// White_Space of Unicode, as Rust's `char::is_whitespace` has it.
 [[nodiscard]] constexpr bool is_white_space(char32_t code) noexcept {
   return (code >= 0x09 && code <= 0x0d) || code == 0x20 || code == 0x85 || code == 0xa0 ||
-         code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 ||
-         code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
+         code == 0x1680 || (code >= 0x2000 && code <= 0x200a) || code == 0x2028 || code == 0x2029 ||
+         code == 0x202f || code == 0x205f || code == 0x3000;
 }
 
 /// General category Nd, Nl or No, as Rust's `char::is_numeric` has it.

@@ -1,0 +1,147 @@
+// Grouped-query self-attention with rotary positions over a paged cache.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include <nibble/core/aligned_buffer.hpp>
+#include <nibble/nn/kv_cache.hpp>
+#include <nibble/nn/linear.hpp>
+#include <nibble/nn/rms_norm.hpp>
+#include <nibble/nn/rope.hpp>
+
+namespace nibble {
+
+/// Where a token of a batch belongs, and the angles of its position.
+struct TokenPlace {
+  KvCache* cache = nullptr;  // pages for `position` are reserved
+  Index position = 0;
+  const float* cosines = nullptr;  // [head_dim / 2]
+  const float* sines = nullptr;    // [head_dim / 2]
+};
+
+/// Sizes of an attention layer.
+struct AttentionShape {
+  Index heads = 0;     // of queries
+  Index kv_heads = 0;  // divides heads
+  Index head_dim = 0;
+  Index window = 0;  // positions that a query sees, its own included; 0: all before it
+};
+
+/// Source: Vaswani et al., "Attention Is All You Need" (2017); Ainslie et al., "GQA" (2023).
+class AttentionLayer {
+ public:
+  /// Memory of a forward pass, kept from call to call.
+  struct Scratch {
+    AlignedBuffer queries;  // [tokens][heads][head_dim]
+    AlignedBuffer keys;     // [tokens][kv_heads][head_dim]
+    AlignedBuffer values;   // [tokens][kv_heads][head_dim]
+    AlignedBuffer heads;    // [tokens][heads][head_dim], what the heads put out
+    LinearInput heads_input;
+  };
+
+  AttentionLayer(const AttentionShape& shape, Linear q_proj, Linear k_proj, Linear v_proj,
+                 Linear o_proj, std::optional<RmsNorm> q_norm, std::optional<RmsNorm> k_norm)
+      : shape_(shape),
+        q_proj_(std::move(q_proj)),
+        k_proj_(std::move(k_proj)),
+        v_proj_(std::move(v_proj)),
+        o_proj_(std::move(o_proj)),
+        q_norm_(std::move(q_norm)),
+        k_norm_(std::move(k_norm)) {}
+
+  [[nodiscard]] const Linear& q_proj() const noexcept { return q_proj_; }
+  [[nodiscard]] const Linear& k_proj() const noexcept { return k_proj_; }
+  [[nodiscard]] const Linear& v_proj() const noexcept { return v_proj_; }
+  [[nodiscard]] const Linear& o_proj() const noexcept { return o_proj_; }
+
+  /// Stores the tokens' keys and values as `layer` of their caches and writes [tokens][hidden] to
+  /// `output`. Tokens of one cache come in ascending positions.
+  void forward(LinearInput& input, std::span<const TokenPlace> tokens, Index layer,
+               const Execution& execution, Scratch& scratch, float* output) const {
+    const auto count = static_cast<Index>(tokens.size());
+    const Index query_width = shape_.heads * shape_.head_dim;
+    const Index key_width = shape_.kv_heads * shape_.head_dim;
+    float* queries = floats(scratch.queries, count * query_width);
+    float* keys = floats(scratch.keys, count * key_width);
+    float* values = floats(scratch.values, count * key_width);
+    float* heads = floats(scratch.heads, count * query_width);
+
+    q_proj_.forward(input, execution, queries, query_width);
+    k_proj_.forward(input, execution, keys, key_width);
+    v_proj_.forward(input, execution, values, key_width);
+
+    execution.pool.run(count, [&](Index i, int) {
+      const TokenPlace& token = tokens[static_cast<std::size_t>(i)];
+      place_heads(queries + i * query_width, shape_.heads, q_norm_, token, execution.kernels);
+      place_heads(keys + i * key_width, shape_.kv_heads, k_norm_, token, execution.kernels);
+      store(token, layer, keys + i * key_width, values + i * key_width);
+    });
+
+    const Index group = shape_.heads / shape_.kv_heads;
+    const float scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
+    execution.pool.run(count * shape_.kv_heads, [&](Index task, int) {
+      const Index i = task / shape_.kv_heads;
+      const Index kv_head = task % shape_.kv_heads;
+      const TokenPlace& token = tokens[static_cast<std::size_t>(i)];
+      const KvPageLayout& layout = token.cache->layout();
+      const Index first = shape_.window == 0 || token.position < shape_.window
+                              ? Index{0}
+                              : token.position - shape_.window + 1;
+      const Index offset = i * query_width + kv_head * group * shape_.head_dim;
+      execution.kernels.attention({.queries = queries + offset,
+                                   .query_heads = group,
+                                   .pages = token.cache->pages(),
+                                   .layout = layout,
+                                   .head_offset = layout.head_offset(layer, kv_head),
+                                   .first_position = first,
+                                   .last_position = token.position,
+                                   .scale = scale,
+                                   .output = heads + offset});
+    });
+
+    scratch.heads_input.assign(heads, count, query_width, query_width);
+    o_proj_.forward(scratch.heads_input, execution, output, o_proj_.outputs());
+  }
+
+ private:
+  [[nodiscard]] static float* floats(AlignedBuffer& buffer, Index count) {
+    buffer.reserve(static_cast<std::size_t>(count) * sizeof(float));
+    return buffer.as<float>();
+  }
+
+  /// Normalizes and rotates the heads of one token.
+  void place_heads(float* heads, Index count, const std::optional<RmsNorm>& norm,
+                   const TokenPlace& token, const KernelTable& kernels) const noexcept {
+    for (Index head = 0; head < count; ++head) {
+      float* vector = heads + head * shape_.head_dim;
+      if (norm) norm->forward(vector, kernels, vector);
+      kernels.rotate(vector, token.cosines, token.sines, shape_.head_dim);
+    }
+  }
+
+  void store(const TokenPlace& token, Index layer, const float* keys,
+             const float* values) const noexcept {
+    const KvPageLayout& layout = token.cache->layout();
+    std::byte* page = token.cache->page_of(token.position);
+    with_kv_type(layout.type, [&]<class T>(T) {
+      for (Index head = 0; head < shape_.kv_heads; ++head) {
+        store_key_value<T>(keys + head * shape_.head_dim, values + head * shape_.head_dim, layout,
+                           page + layout.head_offset(layer, head), token.position % page_positions);
+      }
+    });
+  }
+
+  AttentionShape shape_;
+  Linear q_proj_;
+  Linear k_proj_;
+  Linear v_proj_;
+  Linear o_proj_;
+  std::optional<RmsNorm> q_norm_;  // over each head, before the rotation
+  std::optional<RmsNorm> k_norm_;
+};
+
+}  // namespace nibble

@@ -1,0 +1,47 @@
+// How layers run: with which kernels, on which threads, at which activation precision.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+#include <nibble/core/error.hpp>
+#include <nibble/core/thread_pool.hpp>
+#include <nibble/kernels/kernel_table.hpp>
+
+namespace nibble {
+
+/// In what precision matmuls take their inputs.
+enum class ActivationMode {
+  Native,  // what suits each format best: int8 for integer weights, float32 for float weights
+  Float,   // float32 everywhere, for comparisons with other implementations
+};
+inline constexpr std::array<std::string_view, 2> activation_mode_names{"native", "float"};
+
+[[nodiscard]] constexpr std::string_view activation_mode_name(ActivationMode mode) noexcept {
+  return activation_mode_names[static_cast<std::size_t>(mode)];
+}
+
+/// Throws Error for another name than those of activation_mode_names.
+[[nodiscard]] inline ActivationMode parse_activation_mode(std::string_view name) {
+  for (std::size_t i = 0; i < activation_mode_names.size(); ++i) {
+    if (name == activation_mode_names[i]) return static_cast<ActivationMode>(i);
+  }
+  fail("unknown activations '", name, "'; expected native or float");
+}
+
+/// What every layer's forward takes; borrowed from the caller.
+struct Execution {
+  const KernelTable& kernels;
+  ThreadPool& pool;
+  ActivationMode activations = ActivationMode::Native;
+
+  /// The kind of inputs that a format, by its position in Formats, gets.
+  [[nodiscard]] Activations kind_for(std::size_t format_index) const noexcept {
+    const bool int8 =
+        activations == ActivationMode::Native && kernels.takes_int8[format_index];
+    return int8 ? Activations::Int8 : Activations::Float;
+  }
+};
+
+}  // namespace nibble

@@ -1,0 +1,108 @@
+// A linear layer over weights of any format, and the inputs that several of them share.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include <nibble/core/aligned_buffer.hpp>
+#include <nibble/format/any_matrix.hpp>
+#include <nibble/nn/execution.hpp>
+
+namespace nibble {
+
+/// Inputs of one or more Linears, packed once for each kind of activation that they ask for. Keeps
+/// its memory from use to use.
+class LinearInput {
+ public:
+  /// New inputs: [tokens][cols], valid until the next call; rows are `stride` floats apart.
+  void assign(const float* inputs, Index tokens, Index cols, Index stride) noexcept {
+    inputs_ = inputs;
+    tokens_ = tokens;
+    cols_ = cols;
+    stride_ = stride;
+    packed_kinds_.fill(false);
+  }
+
+  [[nodiscard]] Index tokens() const noexcept { return tokens_; }
+  [[nodiscard]] Index cols() const noexcept { return cols_; }
+
+  /// The inputs packed as this kind.
+  [[nodiscard]] const PackedActivations& packed(Activations kind, const Execution& execution) {
+    const auto k = static_cast<std::size_t>(kind);
+    if (!packed_kinds_[k]) {
+      packed_[k] = buffers_[k].prepare(kind, tokens_, cols_, execution.kernels.tile_width);
+      execution.pool.run(packed_[k].tiles(), [&](Index tile, int) {
+        execution.kernels.pack_activations(inputs_, stride_, packed_[k], tile);
+      });
+      packed_kinds_[k] = true;
+    }
+    return packed_[k];
+  }
+
+ private:
+  const float* inputs_ = nullptr;
+  Index tokens_ = 0;
+  Index cols_ = 0;
+  Index stride_ = 0;
+  std::array<ActivationBuffer, activation_kinds> buffers_;
+  std::array<PackedActivations, activation_kinds> packed_;
+  std::array<bool, activation_kinds> packed_kinds_{};
+};
+
+/// output = input * weight^T + bias.
+class Linear {
+ public:
+  /// `weight` is [outputs][inputs]; `bias` [outputs] or empty. Throws Error where they differ.
+  explicit Linear(AnyMatrix weight, std::vector<float> bias = {})
+      : weight_(std::move(weight)), bias_(std::move(bias)) {
+    if (!bias_.empty() && static_cast<Index>(bias_.size()) != weight_.rows()) {
+      fail("a bias of ", bias_.size(), " numbers for ", weight_.rows(), " outputs");
+    }
+  }
+
+  [[nodiscard]] Index inputs() const noexcept { return weight_.cols(); }
+  [[nodiscard]] Index outputs() const noexcept { return weight_.rows(); }
+  [[nodiscard]] const AnyMatrix& weight() const noexcept { return weight_; }
+  [[nodiscard]] const std::vector<float>& bias() const noexcept { return bias_; }
+
+  /// Writes [tokens][outputs()] to `output`, whose rows are `stride` floats apart. The work is
+  /// split over outputs, never over inputs, so the bits do not depend on the number of threads.
+  void forward(LinearInput& input, const Execution& execution, float* output,
+               Index stride) const {
+    assert(input.cols() == inputs());
+    if (input.tokens() == 0) return;
+    const Activations kind = execution.kind_for(weight_.format_index());
+    const PackedActivations& packed = input.packed(kind, execution);
+    const auto matmul =
+        execution.kernels.matmul[weight_.format_index()][static_cast<std::size_t>(kind)];
+    const PanelView& view = weight_.view();
+
+    // A run of panels is worth a thread from 256 KB of codes and tiles of tokens together.
+    constexpr Index least_work = Index{256} << 10;
+    const Index work = static_cast<Index>(view.layout.panel_bytes) * view.panels() * packed.tiles();
+    const Index most_runs = std::min(view.panels(), Index{4} * execution.pool.size());
+    const Index runs = std::clamp(work / least_work, Index{1}, most_runs);
+    const Index run_panels = divide_up(view.panels(), runs);
+    execution.pool.run(divide_up(view.panels(), run_panels), [&](Index run, int) {
+      const Index first = run * run_panels;
+      const Index end = std::min(view.panels(), first + run_panels);
+      matmul({view, packed, output, stride, first, end, 0, packed.tiles()});
+      if (bias_.empty()) return;
+      const Index row = first * panel_rows;
+      const Index rows = std::min(outputs(), end * panel_rows) - row;
+      for (Index token = 0; token < input.tokens(); ++token) {
+        execution.kernels.add(output + token * stride + row, bias_.data() + row, rows);
+      }
+    });
+  }
+
+ private:
+  AnyMatrix weight_;
+  std::vector<float> bias_;
+};
+
+}  // namespace nibble
