@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change goes in: both compilers, every header by itself, the
+# tests, and the tests once more under sanitizers. Stops at the first failure.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+passed=()
+step="set-up"
+finish() {
+  local status=$?
+  for line in "${passed[@]}"; do echo "passed: $line"; done
+  if [ $status -eq 0 ]; then
+    echo "test.sh: everything passed"
+  else
+    echo "test.sh: FAILED: $step"
+  fi
+}
+trap finish EXIT
+
+scripts/setup.sh test
+
+export CTEST_PARALLEL_LEVEL="${CTEST_PARALLEL_LEVEL:-$(nproc)}"
+export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
+
+run() {  # preset, what it shows
+  local log="build/$1.log" line closing=""
+  step="$2 (preset $1)"
+  echo
+  echo "==== $step"
+  mkdir -p build
+  cmake --workflow --preset "$1" 2>&1 | tee "$log"
+  while read -r line; do
+    case "$line" in *"tests passed"*) closing=": $line" ;; esac
+  done <"$log"
+  passed+=("$step$closing")
+}
+
+run test "g++: every header by itself, all tests"
+run clang "clang++: every header by itself"
+run asan "clang++ with address and undefined-behaviour sanitizers: all tests"

@@ -1,0 +1,2 @@
+// The second translation unit beside everything.cpp.
+#include <nibble/nibble.hpp>
