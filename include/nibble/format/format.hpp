@@ -16,9 +16,10 @@ namespace nibble {
 
 /// How finely a scale or range is shared, as recipes, programs and files spell it.
 struct FormatOptions {
-  std::optional<Index> group_size;  // inputs per scale, 0 for a whole row; nothing: the default
-  bool asymmetric = false;          // GroupInt: store a zero point per group
-  bool per_tensor = false;          // ZeroOneInt8: one range for all rows
+  // Inputs per scale, 0 for a whole row; nothing for the format's default.
+  std::optional<Index> group_size = std::nullopt;
+  bool asymmetric = false;  // GroupInt: store a zero point per group
+  bool per_tensor = false;  // ZeroOneInt8: one range for all rows
 
   friend bool operator==(const FormatOptions&, const FormatOptions&) = default;
 };

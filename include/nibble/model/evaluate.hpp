@@ -48,18 +48,20 @@ namespace evaluate_detail {
   return largest + std::log(sum);
 }
 
-/// KL(reference || model) of two rows of logits.
+/// KL(reference || model) of two rows of logits, `model_total` being log_sum_exp(model):
+/// sum p (r - m) - log_sum_exp(r) + log_sum_exp(m), with p = softmax(r).
 [[nodiscard]] inline double kl_divergence(std::span<const float> reference,
-                                          std::span<const float> model) noexcept {
-  const double reference_total = log_sum_exp(reference);
-  const double model_total = log_sum_exp(model);
-  double divergence = 0;
+                                          std::span<const float> model,
+                                          double model_total) noexcept {
+  const double largest = *std::max_element(reference.begin(), reference.end());
+  double sum = 0;
+  double weighted = 0;
   for (std::size_t i = 0; i < reference.size(); ++i) {
-    const double log_p = reference[i] - reference_total;
-    const double log_q = model[i] - model_total;
-    divergence += std::exp(log_p) * (log_p - log_q);
+    const double weight = std::exp(reference[i] - largest);
+    sum += weight;
+    if (weight > 0) weighted += weight * (static_cast<double>(reference[i]) - model[i]);
   }
-  return divergence;
+  return weighted / sum - (largest + std::log(sum)) + model_total;
 }
 
 /// One model going through windows.
@@ -152,10 +154,11 @@ class Runner {
         const std::span<const float> own(logits.data() + row * vocabulary, vocabulary);
         const auto target = static_cast<std::size_t>(tokens[start + row + 1]);
         Position& position = positions[row];
-        position.log_likelihood = own[target] - evaluate_detail::log_sum_exp(own);
+        const double total = evaluate_detail::log_sum_exp(own);
+        position.log_likelihood = own[target] - total;
         if (reference_logits == nullptr) return;
         const std::span<const float> other(reference_logits + row * vocabulary, vocabulary);
-        position.divergence = evaluate_detail::kl_divergence(other, own);
+        position.divergence = evaluate_detail::kl_divergence(other, own, total);
         position.agrees = most_likely(other) == most_likely(own);
       });
       for (Index i = 0; i < size; ++i) {

@@ -5,9 +5,9 @@
 #include <array>
 #include <concepts>
 #include <cstddef>
-#include <cstdint>
+#include <functional>
 #include <map>
-#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -102,7 +102,7 @@ class AddedTokens {
     const nlohmann::json& list = *field;
     if (!list.is_array()) fail(where, ": expected an array");
     std::vector<WordSet::Entry> raw, normalized;
-    std::map<std::string, TokenId> patterns[2];
+    std::array<std::set<std::string>, 2> patterns;  // raw, normalized
     for (std::size_t i = 0; i < list.size(); ++i) {
       const std::string place = concat(where, ", element ", i);
       AddedToken token = read(list[i], Vocabulary::limit(id_limit), place);
@@ -110,7 +110,7 @@ class AddedTokens {
       std::string storage;
       std::string pattern(token.normalized ? normalizer.apply(token.content, storage)
                                            : std::string_view(token.content));
-      if (!patterns[token.normalized].emplace(pattern, token.id).second ||
+      if (!patterns[token.normalized ? 1 : 0].insert(pattern).second ||
           !result.by_content_.emplace(token.content, i).second) {
         fail(place, ": content ", in_quotes(token.content), " is given twice");
       }

@@ -29,7 +29,7 @@ inline constexpr std::string_view word_set =
 inline constexpr std::string_view word_set_outside =  // six superscripts and fractions as well
     "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"
     "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
-inline constexpr std::string_view hexadecimal_set = "0-9a-fA-F";
+inline constexpr std::string_view hexadecimal_set = "\\p{Cs}0-9a-fA-F\\p{Cs}";
 
 /// General categories: the same names and members in both engines. Other names are scripts.
 inline constexpr std::array<std::string_view, 38> general_categories = {

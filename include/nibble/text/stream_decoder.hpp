@@ -16,6 +16,7 @@ class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = true)
       : tokenizer_(&tokenizer), skip_special_tokens_(skip_special_tokens) {}
+  explicit StreamDecoder(Tokenizer&&, bool = true) = delete;  // it would not outlive this
 
   /// The text that `id` completes, maybe none; valid until the next call. Malformed parts become
   /// U+FFFD. Throws `Error` for an id that names no token; the state is unchanged then.

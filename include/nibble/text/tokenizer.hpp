@@ -31,14 +31,18 @@ namespace nibble {
 /// `tokenizers` library. Immutable after loading; any number of threads may use it at once.
 ///
 /// A component that is not supported is refused by name while loading. Truncation and padding of
-/// the file are ignored, as `transformers` ignores them unless asked. Where the library drops what
-/// it cannot encode or decode, this throws.
+/// the file are ignored, as `transformers` ignores them unless asked. Differences from the library:
+/// where it drops what it cannot encode or decode, or renumbers an added token, this throws; and an
+/// added token decodes to its content, even where that could be read as GPT-2's byte alphabet.
 class Tokenizer {
  public:
+  /// Largest file in bytes; the largest published ones have a third of it.
+  static constexpr std::uint64_t max_file_bytes = std::uint64_t{128} << 20;
+
   /// Reads a tokenizer.json. Throws `Error`, naming the file, where it cannot be read or `parse`
   /// refuses it.
   [[nodiscard]] static Tokenizer load(const std::filesystem::path& tokenizer_json) {
-    return parse(read_text_file(tokenizer_json), path_text(tokenizer_json));
+    return parse(read_text_file(tokenizer_json, max_file_bytes), path_text(tokenizer_json));
   }
 
   /// Reads the text of a tokenizer.json. Throws `Error`, starting with `source_name`, for malformed
