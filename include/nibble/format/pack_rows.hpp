@@ -44,7 +44,8 @@ template <FloatWeightFormat F>
   return pack_rows(source, format, pool,
                    [&](MatrixBuilder<F>& builder, Index row, std::span<const float> weights) {
                      for (std::size_t col = 0; col < weights.size(); ++col) {
-                       if (!std::isfinite(to_float(from_float<typename F::Element>(weights[col])))) {
+                       const auto rounded = from_float<typename F::Element>(weights[col]);
+                       if (!std::isfinite(to_float(rounded))) {
                          fail("tensor '", source.name, "': weight [", row, "][", col, "] is ",
                               weights[col], ", beyond ", F::name, "'s largest");
                        }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -76,6 +77,7 @@ class Decoder {
   Decoder(ModelConfig config, const TensorProvider& tensors, ThreadPool& pool,
           const Progress& progress = {}, const KernelTable& kernels = nibble::kernels<>())
       : config_(std::move(config)), kernels_(&kernels), rope_(config_.rope, config_.head_dim) {
+    assert(static_cast<Index>(config_.sliding_windows.size()) == config_.layers);
     Loader load(config_, tensors, pool, progress);
     embedding_.emplace(load.matrix(embedding_name));
     layers_.reserve(static_cast<std::size_t>(config_.layers));
@@ -95,13 +97,22 @@ class Decoder {
     return {type, config_.layers, config_.kv_heads, config_.head_dim};
   }
 
-  /// A pool with room for `sequences` sequences of `positions` positions.
+  /// A pool with room for `sequences` sequences of `positions` positions, or of as many as the
+  /// context has. Throws Error where that is beyond all memory.
   [[nodiscard]] std::shared_ptr<KvPool> make_pool(Index positions, KvType type = KvType::Float16,
                                                   Index sequences = 1) const {
     const KvPageLayout layout = page_layout(type);
-    const auto pages = static_cast<std::size_t>(
-        std::max(divide_up(positions, page_positions), Index{1}) * std::max(sequences, Index{1}));
-    return std::make_shared<KvPool>(layout, pages * layout.page_bytes());
+    const Index longest = std::clamp(positions, Index{1}, config_.max_positions);
+    const auto sequence_pages = static_cast<std::size_t>(divide_up(longest, page_positions));
+    const auto pages =
+        checked_multiply(sequence_pages, static_cast<std::size_t>(std::max(sequences, Index{1})));
+    const auto bytes =
+        pages ? checked_multiply(*pages, layout.page_bytes()) : std::optional<std::size_t>();
+    if (!bytes) {
+      fail("the KV cache of ", sequences, " sequences of ", longest,
+           " positions does not fit in memory");
+    }
+    return std::make_shared<KvPool>(layout, *bytes);
   }
 
   /// A session with a pool of its own, for `positions` positions.
@@ -142,11 +153,12 @@ class Decoder {
       layer.feed_forward.forward(workspace.input_, execution, workspace.feed_forward_, update);
       kernels_->add(hidden, update, tokens * config_.hidden_size);
     }
-    for (const Slice& slice : batch) {
+    const Eigen::Map<const Matrix> logits = project(hidden, normed, execution, workspace);
+    for (const Slice& slice : batch) {  // last, since everything before may throw
       KvCache& cache = slice.session->cache();
       cache.set_length(cache.length() + static_cast<Index>(slice.tokens.size()));
     }
-    return project(hidden, normed, execution, workspace);
+    return logits;
   }
 
  private:
@@ -212,6 +224,7 @@ class Decoder {
   void check(std::span<const Slice> batch) const {
     for (std::size_t i = 0; i < batch.size(); ++i) {
       const Slice& slice = batch[i];
+      assert(slice.session != nullptr);
       const KvPageLayout& layout = slice.session->cache().layout();
       if (slice.tokens.empty()) fail("slice ", i, " of the batch has no tokens");
       if (layout != page_layout(layout.type)) {

@@ -90,7 +90,8 @@ class Runner {
 
 /// Evaluates a model on a text's tokens, against a reference where one is given. Throws Error
 /// where the text is shorter than a window, a window does not fit a model's context, or the two
-/// models' vocabularies differ; Cancelled as `progress`, counted in windows, says.
+/// models' vocabularies differ, or a logit is NaN; Cancelled as `progress`, counted in windows,
+/// says.
 [[nodiscard]] inline Evaluation evaluate(const EvaluatedModel& model,
                                          const EvaluatedModel* reference,
                                          std::span<const TokenId> tokens,
@@ -156,6 +157,7 @@ class Runner {
         Position& position = positions[row];
         const double total = evaluate_detail::log_sum_exp(own);
         position.log_likelihood = own[target] - total;
+        if (std::isnan(position.log_likelihood)) fail("the model's logits are not numbers");
         if (reference_logits == nullptr) return;
         const std::span<const float> other(reference_logits + row * vocabulary, vocabulary);
         position.divergence = evaluate_detail::kl_divergence(other, own, total);

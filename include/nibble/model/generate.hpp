@@ -34,9 +34,9 @@ enum class StopReason {
 /// What to generate.
 struct GenerateOptions {
   Index max_tokens = 128;
-  SamplingOptions sampling;
-  std::vector<TokenId> stop_ids;
-  std::vector<std::string> stop_strings;
+  SamplingOptions sampling = {};
+  std::vector<TokenId> stop_ids = {};
+  std::vector<std::string> stop_strings = {};
   Index prompt_chunk = 512;  // tokens of the prompt that are taken in at a time
 };
 
@@ -99,14 +99,16 @@ class StopStrings {
 };
 
 /// Continues a session with a prompt, token ids with a BOS where the model wants one, and then
-/// with tokens of the model's. All tokens but the last of `ids` are in the session afterwards.
-/// Throws Error for an empty prompt, one that leaves no room in the context, ids outside the
-/// vocabulary, and bad options; Cancelled where `progress`, which follows the prompt, says so.
-[[nodiscard]] inline Generation generate(const Decoder& decoder, const Tokenizer& tokenizer,
-                                         std::span<const TokenId> prompt, Session& session,
-                                         Workspace& workspace, const GenerateOptions& options,
-                                         const OnToken& on_token = {},
-                                         const Progress& progress = {}) {
+/// with tokens of the model's. They are in the session afterwards, except for the last of `ids`
+/// where anything but a stop id ended the text.
+///
+/// Throws Error for an empty prompt, one longer than the context's rest, ids outside the
+/// vocabulary, bad options, and a KV budget that is used up; Cancelled where `progress`, which
+/// follows the prompt, says so; and what the callback throws. The session is then as it was.
+inline Generation generate(const Decoder& decoder, const Tokenizer& tokenizer,
+                           std::span<const TokenId> prompt, Session& session, Workspace& workspace,
+                           const GenerateOptions& options, const OnToken& on_token = {},
+                           const Progress& progress = {}) {
   using Clock = std::chrono::steady_clock;
   const auto seconds_since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -123,6 +125,14 @@ class StopStrings {
     fail("a prompt of ", prompt_tokens, " tokens at position ", session.position(),
          " is longer than the model's context of ", context);
   }
+
+  struct Restore {
+    Session* session;
+    Index position;
+    ~Restore() {
+      if (session != nullptr) session->truncate(position);
+    }
+  } restore{&session, session.position()};
 
   Generation result;
   const Clock::time_point start = Clock::now();
@@ -178,6 +188,7 @@ class StopStrings {
     if (!rest.empty()) hand_out(result.ids.back(), rest);
   }
   result.generate_seconds = seconds_since(prompt_end);
+  restore.session = nullptr;
   return result;
 }
 

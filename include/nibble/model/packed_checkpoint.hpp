@@ -84,7 +84,9 @@ class PackedTensors : public TensorProvider {
     const TensorView tensor = file_.at(spec.name);
     expect_dtype(tensor, DType::F32);
     expect_shape(tensor, {spec.cols});
-    return read_floats(tensor);
+    std::vector<float> values = read_floats(tensor);
+    require_finite({spec.name, 1, spec.cols, {}}, 0, values.data());
+    return values;
   }
 
  private:

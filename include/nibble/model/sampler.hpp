@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -26,6 +27,7 @@ struct SamplingOptions {
 
 /// The id of the largest logit, the lowest of equal ones. Throws Error where one is NaN.
 [[nodiscard]] inline TokenId most_likely(std::span<const float> logits) {
+  assert(!logits.empty());
   std::size_t best = 0;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i])) fail("the logit of token ", i, " is not a number");
@@ -56,13 +58,15 @@ class Sampler {
   }
 
   /// The next token after `context` (prompt and generated tokens), given its logits. Throws Error
-  /// where a logit is NaN or all are infinite.
+  /// where a logit is NaN or the largest, after the penalty, is infinite.
   [[nodiscard]] TokenId sample(std::span<const float> logits, std::span<const TokenId> context) {
     penalized_.assign(logits.begin(), logits.end());
     penalize(context);
     const TokenId best = most_likely(penalized_);
+    const float largest = penalized_[static_cast<std::size_t>(best)];
+    if (!std::isfinite(largest)) fail("the largest logit is ", largest);
     if (options_.temperature == 0) return best;
-    weigh(penalized_[static_cast<std::size_t>(best)]);
+    weigh(largest);
     keep_top_k();
     keep_top_p();
     keep_min_p();
@@ -91,7 +95,6 @@ class Sampler {
   }
 
   void weigh(float largest) {
-    if (!std::isfinite(largest)) fail("the largest logit is ", largest);
     candidates_.clear();
     for (std::size_t i = 0; i < penalized_.size(); ++i) {
       const double distance = static_cast<double>(penalized_[i]) - largest;

@@ -23,7 +23,8 @@ class TensorProvider {
   [[nodiscard]] virtual AnyFormat format(const TensorSpec& spec) const = 0;
 
   /// A matrix (any role but Vector). Throws Error, naming the tensor, where it is missing or has
-  /// another shape or type, or a weight is not finite.
+  /// another shape or type, or a weight is not finite. (A packed matrix is mapped unread: what is
+  /// not finite there shows in the logits.)
   [[nodiscard]] virtual AnyMatrix matrix(const TensorSpec& spec, ThreadPool& pool) const = 0;
 
   /// A vector, [spec.cols]. Throws as `matrix`.

@@ -43,8 +43,8 @@ class KvPool {
         fail("the KV budget of ", page_limit_, " pages of ", page_positions,
              " positions is used up");
       }
-      pages_.reserve(pages_.size() + 1);
-      free_.reserve(pages_.size() + 1);  // so that release never allocates
+      if (pages_.size() == pages_.capacity()) pages_.reserve(2 * pages_.size() + 1);
+      free_.reserve(pages_.capacity());  // so that release never allocates
       pages_.emplace_back(layout_.page_bytes());
       free_.push_back(pages_.back().data());
     }
@@ -109,7 +109,7 @@ class KvCache {
 
   /// Forgets positions from `positions` on and gives back the pages that hold no other.
   void truncate(Index positions) noexcept {
-    length_ = std::min(length_, positions);
+    length_ = std::clamp(positions, Index{0}, length_);
     drop_pages(static_cast<std::size_t>(divide_up(length_, page_positions)));
   }
 

@@ -37,7 +37,8 @@ class RoundToNearest {
           std::vector<std::uint8_t> codes(weights.size());
           std::vector<Float16> scales;
           std::vector<std::uint8_t> zeros;
-          for_each_group(weights, builder.layout(), [&](std::size_t first, std::span<const float> group) {
+          const PanelLayout& layout = builder.layout();
+          for_each_group(weights, layout, [&](std::size_t first, std::span<const float> group) {
             const GroupGrid grid = min_max_grid(group, Bits, format.has_zeros, source.name);
             const float scale = to_float(grid.scale);
             for (std::size_t i = 0; i < group.size(); ++i) {
@@ -60,7 +61,8 @@ class RoundToNearest {
           std::vector<std::uint8_t> codes(weights.size());
           std::vector<float> minima;
           std::vector<float> maxima;
-          for_each_group(weights, builder.layout(), [&](std::size_t first, std::span<const float> group) {
+          const PanelLayout& layout = builder.layout();
+          for_each_group(weights, layout, [&](std::size_t first, std::span<const float> group) {
             const Range range = format.per_tensor ? whole : weight_range(group, source.name);
             for (std::size_t i = 0; i < group.size(); ++i) {
               codes[first + i] = zero_one_code(group[i], range);

@@ -8,10 +8,9 @@
 #include <immintrin.h>
 
 #include <cstdint>
-#include <cstring>
 
-#include <nibble/simd/dot4.hpp>
 #include <nibble/simd/half_lanes.hpp>
+#include <nibble/simd/sse2.hpp>
 
 namespace nibble::simd {
 
@@ -30,13 +29,8 @@ template <class Isa>
 template <class Isa>
 [[nodiscard]] inline Ints<Isa> dot4(Avx2, const Ints<Isa>& accumulator, const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
-  const auto pair = [&](int first) {
-    const auto low = static_cast<std::uint16_t>(activations[first]);
-    const auto high = static_cast<std::uint16_t>(activations[first + 2]);
-    return _mm256_set1_epi32(static_cast<std::int32_t>(low | (static_cast<std::uint32_t>(high) << 16)));
-  };
-  const __m256i even = pair(0);
-  const __m256i odd = pair(1);
+  const __m256i even = _mm256_set1_epi32(activation_pair(activations, 0));
+  const __m256i odd = _mm256_set1_epi32(activation_pair(activations, 1));
   const __m256i mask = _mm256_set1_epi32(0x00FF00FF);
   return Ints<Isa>::build([&](auto i) -> typename Ints<Isa>::Register {
     const __m256i code = codes.registers[i];

@@ -7,4 +7,5 @@
 #include <nibble/simd/half_lanes.hpp>
 #include <nibble/simd/isa.hpp>
 #include <nibble/simd/lanes.hpp>
+#include <nibble/simd/sse2.hpp>
 #include <nibble/simd/unroll.hpp>

@@ -1,0 +1,34 @@
+// What SSE2, the vectors of every x86-64 CPU, does better than the portable path.
+#pragma once
+
+#include <nibble/simd/isa.hpp>
+
+#if XSIMD_WITH_SSE2
+
+#include <emmintrin.h>
+
+#include <cstdint>
+
+#include <nibble/simd/dot4.hpp>
+
+namespace nibble::simd {
+
+/// Bytes widened to 16 bits, so that no product saturates: even bytes and odd bytes apart.
+template <class Isa>
+[[nodiscard]] inline Ints<Isa> dot4(Generic, const Ints<Isa>& accumulator,
+                                    const Words<Isa>& codes,
+                                    const std::int8_t* activations) noexcept {
+  const __m128i even = _mm_set1_epi32(activation_pair(activations, 0));
+  const __m128i odd = _mm_set1_epi32(activation_pair(activations, 1));
+  const __m128i mask = _mm_set1_epi32(0x00FF00FF);
+  return Ints<Isa>::build([&](auto i) -> typename Ints<Isa>::Register {
+    const __m128i code = codes.registers[i];
+    const __m128i evens = _mm_madd_epi16(_mm_and_si128(code, mask), even);
+    const __m128i odds = _mm_madd_epi16(_mm_and_si128(_mm_srli_epi32(code, 8), mask), odd);
+    return _mm_add_epi32(accumulator.registers[i], _mm_add_epi32(evens, odds));
+  });
+}
+
+}  // namespace nibble::simd
+
+#endif

@@ -1,0 +1,99 @@
+// The snippet of docs/adding-a-quantizer.md: a quantizer of its own.
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <nibble/nibble.hpp>
+
+#include "support/catch.hpp"
+
+namespace {
+
+/// Round-to-nearest on the grid, among several with less range, that has the least squared error.
+class ClippedRoundToNearest {
+ public:
+  static constexpr std::string_view name = "clipped-rtn";
+
+  nibble::AnyMatrix quantize(const nibble::WeightSource& source, const nibble::AnyFormat& format,
+                             nibble::ThreadPool& pool) const {
+    return std::visit(
+        [&](const auto& value) -> nibble::AnyMatrix { return quantize(source, value, pool); },
+        format);
+  }
+
+ private:
+  // Formats without a grid to search are rounded as they are.
+  template <nibble::WeightFormat F>
+  nibble::AnyMatrix quantize(const nibble::WeightSource& source, const F& format,
+                             nibble::ThreadPool& pool) const {
+    return nibble::RoundToNearest().quantize(source, format, pool);
+  }
+
+  template <int Bits>
+  nibble::AnyMatrix quantize(const nibble::WeightSource& source,
+                             const nibble::GroupInt<Bits>& format,
+                             nibble::ThreadPool& pool) const {
+    const nibble::PanelLayout layout = format.layout(source.cols);
+    const auto size = static_cast<std::size_t>(layout.group_size);
+    return nibble::pack_rows(source, format, pool, [&](auto& builder, nibble::Index row,
+                                                       std::span<const float> weights) {
+      std::vector<std::uint8_t> codes(weights.size());
+      std::vector<nibble::Float16> scales;
+      std::vector<std::uint8_t> zeros;
+      for (std::size_t first = 0; first < weights.size(); first += size) {
+        const auto group = weights.subspan(first, std::min(size, weights.size() - first));
+        const nibble::GroupGrid grid = best_grid<Bits>(group, format.has_zeros, source.name);
+        for (std::size_t i = 0; i < group.size(); ++i) {
+          codes[first + i] =
+              nibble::nearest_code(group[i], nibble::to_float(grid.scale), grid.zero, Bits);
+        }
+        scales.push_back(grid.scale);
+        zeros.push_back(grid.zero);
+      }
+      builder.set_row(row, {codes, scales, zeros});
+    });
+  }
+
+  template <int Bits>
+  static nibble::GroupGrid best_grid(std::span<const float> weights, bool asymmetric,
+                                     std::string_view tensor) {
+    nibble::GroupGrid best;
+    double least = std::numeric_limits<double>::infinity();
+    std::vector<float> clipped(weights.size());
+    for (const float clip : {1.0F, 0.9F, 0.8F, 0.7F}) {
+      std::ranges::transform(weights, clipped.begin(), [&](float w) { return clip * w; });
+      const auto grid = nibble::min_max_grid(clipped, Bits, asymmetric, tensor);
+      const float scale = nibble::to_float(grid.scale);
+      double error = 0;
+      for (const float weight : weights) {
+        const int level = nibble::nearest_code(weight, scale, grid.zero, Bits) - grid.zero;
+        const double difference = static_cast<double>(weight) - scale * static_cast<float>(level);
+        error += difference * difference;
+      }
+      if (error < least) {
+        least = error;
+        best = grid;
+      }
+    }
+    return best;
+  }
+};
+static_assert(nibble::Quantizer<ClippedRoundToNearest>);
+
+}  // namespace
+
+TEST_CASE("docs/adding-a-quantizer.md: a new quantizer is no worse than what it starts from") {
+  nibble::ThreadPool pool(2);
+  nibble::Matrix weights = nibble::Matrix::Random(40, 200);
+  weights = weights.cwiseProduct(weights).cwiseProduct(weights);  // long tails
+  const nibble::WeightSource source = nibble::weight_source("example", weights);
+  for (const char* name : {"int4", "int3", "int2"}) {
+    const nibble::AnyFormat format = nibble::make_format(name, {.group_size = 64});
+    const auto plain =
+        nibble::error_statistics(nibble::RoundToNearest().quantize(source, format, pool), source);
+    const auto clipped =
+        nibble::error_statistics(ClippedRoundToNearest().quantize(source, format, pool), source);
+    CHECK(clipped.mse <= plain.mse);
+  }
+}

@@ -1,0 +1,239 @@
+#include "nibble/kernels/attention.hpp"
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "kernels/kernel_tables.hpp"
+#include "support/catch.hpp"
+#include "support/isas.hpp"
+#include "support/random.hpp"
+
+using namespace nibble;
+using test::float_epsilon;
+
+namespace {
+
+constexpr KvType kv_types[] = {KvType::Float32, KvType::Float16, KvType::BFloat16};
+
+/// Keys and values of one KV head in pages whose unused slots hold NaN.
+struct Cache {
+  KvPageLayout layout;
+  std::size_t head_offset = 0;
+  Index positions = 0;
+  std::vector<AlignedBuffer> buffers;
+  std::vector<const std::byte*> pages;
+  std::vector<double> keys;    // [positions][head_dim], rounded to the page's type
+  std::vector<double> values;  // [positions][head_dim]
+
+  Cache(KvType type, Index head_dim, Index positions_, test::Random& random,
+        float key_deviation = 1.0F)
+      : layout{type, 2, 3, head_dim}, head_offset(layout.head_offset(1, 2)), positions(positions_) {
+    for (Index first = 0; first < positions; first += page_positions) {
+      AlignedBuffer& buffer = buffers.emplace_back(layout.page_bytes());
+      std::fill_n(buffer.data(), buffer.size(), std::byte{0xFF});  // NaN in every type
+      pages.push_back(buffer.data());
+    }
+    for (Index position = 0; position < positions; ++position) {
+      store(position, test::random_floats(random, head_dim, key_deviation),
+            test::random_floats(random, head_dim));
+    }
+  }
+
+  void store(Index position, const std::vector<float>& key, const std::vector<float>& value) {
+    std::byte* page = buffers[static_cast<std::size_t>(position / page_positions)].data();
+    with_kv_type(layout.type, [&]<class T>(T) {
+      store_key_value<T>(key.data(), value.data(), layout, page + head_offset,
+                         position % page_positions);
+      for (std::size_t d = 0; d < key.size(); ++d) {
+        keys.push_back(to_float(from_float<T>(key[d])));
+        values.push_back(to_float(from_float<T>(value[d])));
+      }
+    });
+  }
+};
+
+std::vector<float> run(const KernelTable& table, const Cache& cache,
+                       const std::vector<float>& queries, Index first, Index last, float scale) {
+  const Index dim = cache.layout.head_dim;
+  std::vector<float> output(queries.size() + 1, -1.0F);
+  table.attention({.queries = queries.data(),
+                   .query_heads = static_cast<Index>(queries.size()) / dim,
+                   .pages = cache.pages.data(),
+                   .layout = cache.layout,
+                   .head_offset = cache.head_offset,
+                   .first_position = first,
+                   .last_position = last,
+                   .scale = scale,
+                   .output = output.data()});
+  CHECK(output.back() == -1.0F);
+  output.pop_back();
+  return output;
+}
+
+/// How many outputs are further from a softmax in float64 than roundings can take them.
+int differences(const std::vector<float>& found, const Cache& cache,
+                const std::vector<float>& queries, Index first, Index last, float scale) {
+  const auto dim = static_cast<std::size_t>(cache.layout.head_dim);
+  const auto count = static_cast<std::size_t>(last - first + 1);
+  const auto pages = static_cast<double>(last / page_positions - first / page_positions + 1);
+  int failures = 0;
+  for (std::size_t head = 0; head < queries.size() / dim; ++head) {
+    const float* query = queries.data() + head * dim;
+    std::vector<double> scores(count);
+    double score_error = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const double* key = cache.keys.data() + (static_cast<std::size_t>(first) + i) * dim;
+      double magnitude = 0;
+      for (std::size_t d = 0; d < dim; ++d) {
+        scores[i] += query[d] * key[d];
+        magnitude += std::abs(query[d] * key[d]);
+      }
+      scores[i] *= scale;
+      // dim products and sums, and the product with the scale.
+      score_error =
+          std::max(score_error, (static_cast<double>(dim) + 2) * float_epsilon * magnitude * scale);
+    }
+    const double maximum = *std::max_element(scores.begin(), scores.end());
+    const double minimum = *std::min_element(scores.begin(), scores.end());
+    double total = 0;
+    for (double& score : scores) total += score = std::exp(score - maximum);
+    // A weight is e^(score - maximum), multiplied by one more such factor per page at most: every
+    // exponent has a rounding of its size and the errors of its two scores, every exp 2 ULP and
+    // every product one rounding. The sums over positions have up to `count` roundings, a lane
+    // tree's 4 and one per page. Twice all that, for numerator and denominator; and the division.
+    const double exponents = 2 * score_error + float_epsilon * (maximum - minimum + 1);
+    const double relative = std::expm1((pages + 1) * exponents) +
+                            float_epsilon * (6 * (pages + 1) + static_cast<double>(count) + 5);
+    for (std::size_t d = 0; d < dim; ++d) {
+      double expected = 0;
+      double magnitude = 0;
+      for (std::size_t i = 0; i < count; ++i) {
+        const double value = cache.values[(static_cast<std::size_t>(first) + i) * dim + d];
+        expected += scores[i] / total * value;
+        // e^x below the least normal float may be lost.
+        magnitude += (scores[i] / total + 1.2e-38) * std::abs(value);
+      }
+      const double bound =
+          (2 * relative + float_epsilon) * 1.001 * magnitude + 2.4e-38 * static_cast<double>(count);
+      failures += !(std::abs(found[head * dim + d] - expected) <= bound);
+    }
+  }
+  return failures;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) {
+    return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y);
+  });
+}
+
+}  // namespace
+
+TEST_CASE("attention against a float64 softmax", "[attention]") {
+  test::Random random(120);
+  for (const KvType type : kv_types) {
+    for (const Index dim : {2, 16, 20, 33, 64, 80}) {
+      const Cache cache(type, dim, 200, random);
+      const float scale = 1 / std::sqrt(static_cast<float>(dim));
+      for (const Index last : {0, 1, 15, 63, 64, 65, 127, 128, 150, 199}) {
+        const Index query_heads = test::random_integer<Index>(random, 1, 4);
+        const auto queries = test::random_floats(random, query_heads * dim, 2.0F);
+        // Windows: all, the last position alone, and any.
+        for (const Index first : {Index{0}, last, test::random_integer<Index>(random, 0, last)}) {
+          for (const KernelTable* table : test::kernel_tables()) {
+            CAPTURE(table->isa, kv_type_name(type), dim, first, last);
+            const auto found = run(*table, cache, queries, first, last, scale);
+            CHECK(differences(found, cache, queries, first, last, scale) == 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("attention with scores far apart", "[attention]") {
+  test::Random random(121);
+  const Cache cache(KvType::Float32, 24, 140, random, 20.0F);
+  const auto queries = test::random_floats(random, 48, 3.0F);
+  for (const KernelTable* table : test::kernel_tables()) {
+    CAPTURE(table->isa);
+    const auto found = run(*table, cache, queries, 0, 139, 1.0F);
+    CHECK(differences(found, cache, queries, 0, 139, 1.0F) == 0);
+  }
+}
+
+TEST_CASE("attention to one position is its value", "[attention]") {
+  test::Random random(122);
+  for (const KvType type : kv_types) {
+    const Cache cache(type, 20, 70, random);
+    const auto queries = test::random_floats(random, 20);
+    for (const KernelTable* table : test::kernel_tables()) {
+      CAPTURE(table->isa, kv_type_name(type));
+      const auto found = run(*table, cache, queries, 66, 66, 0.3F);
+      for (std::size_t d = 0; d < 20; ++d) {
+        CHECK(static_cast<double>(found[d]) == cache.values[66 * 20 + d]);
+      }
+    }
+  }
+}
+
+TEST_CASE("hidden positions have no influence, whatever their slots hold", "[attention]") {
+  test::Random random(123);
+  for (const KvType type : kv_types) {
+    const Index dim = 20;
+    const auto queries = test::random_floats(random, 3 * dim);
+    Cache cache(type, dim, 100, random);  // later slots of its last page are NaN
+    for (const KernelTable* table : test::kernel_tables()) {
+      CAPTURE(table->isa, kv_type_name(type));
+      const auto before = run(*table, cache, queries, 70, 99, 0.2F);
+      for (const float value : before) CHECK(std::isfinite(value));
+      Cache other = [&] {
+        test::Random same(124);
+        return Cache(type, dim, 128, same, 30.0F);  // other contents everywhere
+      }();
+      for (Index position = 70; position < 100; ++position) {
+        const auto at = static_cast<std::ptrdiff_t>(position * dim);
+        const std::vector<float> key(cache.keys.begin() + at, cache.keys.begin() + at + dim);
+        const std::vector<float> value(cache.values.begin() + at, cache.values.begin() + at + dim);
+        other.store(position, key, value);
+      }
+      CHECK(same_bits(run(*table, other, queries, 70, 99, 0.2F), before));
+      const float infinity = std::numeric_limits<float>::infinity();
+      const std::vector<float> infinite(static_cast<std::size_t>(dim), infinity);
+      for (const Index hidden : {64, 69, 100, 127}) other.store(hidden, infinite, infinite);
+      CHECK(same_bits(run(*table, other, queries, 70, 99, 0.2F), before));
+    }
+  }
+}
+
+TEST_CASE("query heads do not depend on one another", "[attention]") {
+  test::Random random(125);
+  const Cache cache(KvType::Float16, 33, 130, random);
+  const auto queries = test::random_floats(random, 4 * 33);
+  for (const KernelTable* table : test::kernel_tables()) {
+    CAPTURE(table->isa);
+    const auto together = run(*table, cache, queries, 3, 129, 0.2F);
+    for (std::ptrdiff_t head = 0; head < 4; ++head) {
+      const std::vector<float> query(queries.begin() + head * 33, queries.begin() + head * 33 + 33);
+      const std::vector<float> expected(together.begin() + head * 33,
+                                        together.begin() + head * 33 + 33);
+      CHECK(same_bits(run(*table, cache, query, 3, 129, 0.2F), expected));
+    }
+  }
+}
+
+TEST_CASE("what is visible and not finite shows in the output", "[attention]") {
+  test::Random random(126);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Cache cache(KvType::Float16, 20, 80, random);
+  const std::vector<float> bad(20, nan);
+  cache.store(30, bad, bad);
+  const auto queries = test::random_floats(random, 20);
+  for (const KernelTable* table : test::kernel_tables()) {
+    CAPTURE(table->isa);
+    for (const float value : run(*table, cache, queries, 0, 79, 0.2F)) CHECK(std::isnan(value));
+  }
+}

@@ -1,0 +1,41 @@
+#include "kernels/kernel_tables.hpp"
+
+#include <string>
+
+#include "support/catch.hpp"
+#include "support/isas.hpp"
+
+namespace nibble::test {
+
+const std::vector<const KernelTable*>& kernel_tables() {
+  static const std::vector<const KernelTable*> tables = [] {
+    return []<class... Isa>(std::type_identity<std::tuple<Isa...>>) {
+      return std::vector<const KernelTable*>{&kernels<Isa>()...};
+    }(std::type_identity<Isas>{});
+  }();
+  return tables;
+}
+
+}  // namespace nibble::test
+
+TEST_CASE("every table is complete", "[kernel_table]") {
+  using namespace nibble;
+  CHECK(test::kernel_tables().back()->isa == std::string(simd::describe()));
+  for (const KernelTable* table : test::kernel_tables()) {
+    CAPTURE(table->isa);
+    CHECK(table->pack_activations != nullptr);
+    CHECK(table->rms_norm != nullptr);
+    CHECK(table->rotate != nullptr);
+    CHECK(table->silu_multiply != nullptr);
+    CHECK(table->add != nullptr);
+    CHECK(table->attention != nullptr);
+    for (std::size_t format = 0; format < Formats::size; ++format) {
+      CAPTURE(Formats::names[format]);
+      const bool integers = format >= Formats::index_of<ZeroOneInt8>;
+      CHECK(table->matmul[format][static_cast<std::size_t>(Activations::Float)] != nullptr);
+      CHECK((table->matmul[format][static_cast<std::size_t>(Activations::Int8)] != nullptr) ==
+            integers);
+      CHECK(table->takes_int8[format] == integers);
+    }
+  }
+}

@@ -1,0 +1,72 @@
+#include "nibble/simd/dot4.hpp"
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+
+#include "support/catch.hpp"
+#include "support/isas.hpp"
+#include "support/random.hpp"
+
+using nibble::simd::Ints;
+using nibble::simd::lane_count;
+using nibble::simd::Words;
+
+namespace {
+
+using Codes = std::array<std::uint8_t, 4 * lane_count>;
+using Sums = std::array<std::int32_t, lane_count>;
+
+template <class Isa>
+Sums dot4(const Sums& accumulator, const Codes& codes, const std::int8_t* activations) {
+  std::array<std::uint32_t, lane_count> words{};
+  std::memcpy(words.data(), codes.data(), sizeof words);
+  Sums result{};
+  nibble::simd::dot4(Ints<Isa>::load(accumulator.data()), Words<Isa>::load(words.data()),
+                     activations)
+      .store(result.data());
+  return result;
+}
+
+Sums plain_dot4(Sums sums, const Codes& codes, const std::int8_t* activations) {
+  for (std::size_t lane = 0; lane < lane_count; ++lane) {
+    for (std::size_t j = 0; j < 4; ++j) sums[lane] += codes[4 * lane + j] * activations[j];
+  }
+  return sums;
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("dot4 is exact at the ends of its range", "[dot4]", nibble::test::Isas) {
+  for (const int code : {0, 1, 127, 128, 255}) {
+    for (const int first : {-127, -1, 0, 1, 127}) {
+      for (const int rest : {-127, 0, 127}) {
+        Codes codes;
+        codes.fill(static_cast<std::uint8_t>(code));
+        const auto a = static_cast<std::int8_t>(first);
+        const auto b = static_cast<std::int8_t>(rest);
+        const std::int8_t activations[4] = {a, b, b, b};
+        Sums sums;
+        sums.fill(1000000);
+        CAPTURE(code, first, rest);
+        CHECK(dot4<TestType>(sums, codes, activations) == plain_dot4(sums, codes, activations));
+      }
+    }
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("dot4 of random codes and activations", "[dot4]", nibble::test::Isas) {
+  nibble::test::Random random(2);
+  int failures = 0;
+  for (int i = 0; i < 2000; ++i) {
+    Codes codes;
+    for (auto& code : codes) code = nibble::test::random_integer<std::uint8_t>(random, 0, 255);
+    std::int8_t activations[5];  // read at an odd address
+    for (auto& x : activations) x = nibble::test::random_integer<std::int8_t>(random, -127, 127);
+    Sums sums;
+    for (auto& sum : sums) sum = nibble::test::random_integer(random, -(1 << 24), 1 << 24);
+    failures +=
+        dot4<TestType>(sums, codes, activations + 1) != plain_dot4(sums, codes, activations + 1);
+  }
+  CHECK(failures == 0);
+}

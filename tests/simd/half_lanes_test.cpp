@@ -1,0 +1,91 @@
+#include "nibble/simd/half_lanes.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/isas.hpp"
+#include "support/random.hpp"
+
+using nibble::BFloat16;
+using nibble::Float16;
+using nibble::simd::Floats;
+using nibble::simd::lane_count;
+
+namespace {
+
+/// Loads all 65,536 patterns of T and counts those that differ from the scalar conversion.
+template <class Isa, class T>
+int differing_loads() {
+  std::vector<T> patterns;
+  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+    patterns.push_back(T{static_cast<std::uint16_t>(bits)});
+  }
+  int failures = 0;
+  for (std::size_t i = 0; i < patterns.size(); i += lane_count) {
+    float loaded[lane_count];
+    nibble::simd::load_floats<Isa>(patterns.data() + i).store(loaded);
+    for (std::size_t j = 0; j < lane_count; ++j) {
+      const float expected = nibble::to_float(patterns[i + j]);
+      failures += std::isnan(expected) ? !std::isnan(loaded[j])
+                                       : std::bit_cast<std::uint32_t>(expected) !=
+                                             std::bit_cast<std::uint32_t>(loaded[j]);
+    }
+  }
+  return failures;
+}
+
+template <class Isa, class T>
+int differing_stores() {
+  nibble::test::Random random(3);
+  int failures = 0;
+  for (int round = 0; round < 2000; ++round) {
+    float values[lane_count];
+    for (float& value : values) value = nibble::test::random_bits(random);
+    std::array<T, lane_count> stored;
+    nibble::simd::store_floats(Floats<Isa>::load(values), stored.data());
+    for (std::size_t j = 0; j < lane_count; ++j) {
+      const float expected = nibble::to_float(nibble::from_float<T>(values[j]));
+      const float found = nibble::to_float(stored[j]);
+      failures += std::isnan(expected) ? !std::isnan(found) : expected != found;
+    }
+  }
+  return failures;
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("all float16 patterns load as the scalar conversion has them",
+                        "[half_lanes]", nibble::test::Isas) {
+  CHECK(differing_loads<TestType, Float16>() == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("all bfloat16 patterns load as the scalar conversion has them",
+                        "[half_lanes]", nibble::test::Isas) {
+  CHECK(differing_loads<TestType, BFloat16>() == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("stores round as the scalar conversion does", "[half_lanes]",
+                        nibble::test::Isas) {
+  CHECK(differing_stores<TestType, Float16>() == 0);
+  CHECK(differing_stores<TestType, BFloat16>() == 0);
+  CHECK(differing_stores<TestType, float>() == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("unsigned integers are widened", "[half_lanes]", nibble::test::Isas) {
+  std::array<std::uint8_t, lane_count + 1> bytes{};
+  std::array<std::uint16_t, lane_count + 1> shorts{};
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<std::uint8_t>(255 - 16 * i % 256);
+    shorts[i] = static_cast<std::uint16_t>(65535 - 4096 * i % 65536);
+  }
+  std::uint32_t wide[lane_count];
+  nibble::simd::load_widened<TestType>(bytes.data() + 1).store(wide);
+  CHECK(std::equal(wide, wide + lane_count, bytes.begin() + 1));
+  nibble::simd::load_widened<TestType>(shorts.data() + 1).store(wide);
+  CHECK(std::equal(wide, wide + lane_count, shorts.begin() + 1));
+}

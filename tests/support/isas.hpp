@@ -1,0 +1,24 @@
+// The instruction sets that the compiler's flags allow, for tests that run on each of them.
+#pragma once
+
+#include <tuple>
+
+#include "nibble/simd/simd.hpp"
+
+namespace nibble::test {
+
+using Isas = std::tuple<simd::Portable, simd::Generic
+#if defined(NIBBLE_HAS_AVX2)
+                        ,
+                        simd::Avx2
+#endif
+#if defined(NIBBLE_HAS_AVX512VNNI)
+                        ,
+                        simd::Avx512Vnni
+#endif
+                        >;
+
+/// Half the distance from 1 to the next float: the largest relative error of one rounding.
+inline constexpr double float_epsilon = 0x1p-24;
+
+}  // namespace nibble::test
