@@ -41,11 +41,11 @@ struct UnitInt8 {
     return (1.0F / 127) * static_cast<float>(static_cast<int>(Unit::read(panel, lane, col)) - 128);
   }
 
-  template <class Isa>
+  template <nibble::simd::InstructionSet Isa>
   static void unpack(const std::byte* unit, nibble::simd::Words<Isa>* quads) noexcept {
     Unit::template unpack<Isa>(unit, quads);
   }
-  template <class Isa>
+  template <nibble::simd::InstructionSet Isa>
   static nibble::GroupMap<Isa> load_group(const std::byte*, const nibble::PanelLayout&,
                                           nibble::Index) noexcept {
     return {nibble::simd::Floats<Isa>::broadcast(1.0F / 127),

@@ -32,27 +32,27 @@ class ClippedRoundToNearest {
 
   template <int Bits>
   nibble::AnyMatrix quantize(const nibble::WeightSource& source,
-                             const nibble::GroupInt<Bits>& format,
-                             nibble::ThreadPool& pool) const {
+                             const nibble::GroupInt<Bits>& format, nibble::ThreadPool& pool) const {
     const nibble::PanelLayout layout = format.layout(source.cols);
     const auto size = static_cast<std::size_t>(layout.group_size);
-    return nibble::pack_rows(source, format, pool, [&](auto& builder, nibble::Index row,
-                                                       std::span<const float> weights) {
-      std::vector<std::uint8_t> codes(weights.size());
-      std::vector<nibble::Float16> scales;
-      std::vector<std::uint8_t> zeros;
-      for (std::size_t first = 0; first < weights.size(); first += size) {
-        const auto group = weights.subspan(first, std::min(size, weights.size() - first));
-        const nibble::GroupGrid grid = best_grid<Bits>(group, format.has_zeros, source.name);
-        for (std::size_t i = 0; i < group.size(); ++i) {
-          codes[first + i] =
-              nibble::nearest_code(group[i], nibble::to_float(grid.scale), grid.zero, Bits);
-        }
-        scales.push_back(grid.scale);
-        zeros.push_back(grid.zero);
-      }
-      builder.set_row(row, {codes, scales, zeros});
-    });
+    return nibble::pack_rows(
+        source, format, pool,
+        [&](auto& builder, nibble::Index row, std::span<const float> weights) {
+          std::vector<std::uint8_t> codes(weights.size());
+          std::vector<nibble::Float16> scales;
+          std::vector<std::uint8_t> zeros;
+          for (std::size_t first = 0; first < weights.size(); first += size) {
+            const auto group = weights.subspan(first, std::min(size, weights.size() - first));
+            const nibble::GroupGrid grid = best_grid<Bits>(group, format.has_zeros, source.name);
+            for (std::size_t i = 0; i < group.size(); ++i) {
+              codes[first + i] =
+                  nibble::nearest_code(group[i], nibble::to_float(grid.scale), grid.zero, Bits);
+            }
+            scales.push_back(grid.scale);
+            zeros.push_back(grid.zero);
+          }
+          builder.set_row(row, {codes, scales, zeros});
+        });
   }
 
   template <int Bits>

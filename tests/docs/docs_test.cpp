@@ -92,8 +92,7 @@ TEST_CASE("commands run in a folder with the examples") {
   for (const Block& block : blocks) {
     if (block.note.starts_with("not run: ")) continue;
     const nibble::test::TemporaryDirectory folder;
-    fs::create_directory_symlink(nibble::test::source_path("examples"),
-                                 folder.path() / "examples");
+    fs::create_directory_symlink(nibble::test::source_path("examples"), folder.path() / "examples");
     {
       std::ofstream script(folder.path() / "script.sh");
       script << "set -euo pipefail\ncd \"" << folder.path().string() << "\"\nexport PATH=\""

@@ -33,7 +33,7 @@ class AlignedBuffer {
     if (size > static_cast<std::size_t>(std::numeric_limits<Index>::max())) throw std::bad_alloc();
     const std::size_t align = size >= huge_page ? huge_page : alignment;
     const std::size_t rounded = round_up(size, align);
-    data_ = Pointer(static_cast<std::byte*>(::operator new(rounded, std::align_val_t{align})),
+    data_ = Pointer(static_cast<std::byte*>(::operator new (rounded, std::align_val_t{align})),
                     Release{align});
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (align == huge_page) ::madvise(data_.get(), rounded, MADV_HUGEPAGE);
@@ -50,10 +50,18 @@ class AlignedBuffer {
     return *this;
   }
 
-  [[nodiscard]] std::byte* data() noexcept { return data_.get(); }
-  [[nodiscard]] const std::byte* data() const noexcept { return data_.get(); }
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_.get(), size_}; }
+  [[nodiscard]] std::byte* data() noexcept {
+    return data_.get();
+  }
+  [[nodiscard]] const std::byte* data() const noexcept {
+    return data_.get();
+  }
+  [[nodiscard]] std::size_t size() const noexcept {
+    return size_;
+  }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    return {data_.get(), size_};
+  }
 
   /// The bytes as an array of T, a trivial type.
   template <class T>
@@ -75,7 +83,7 @@ class AlignedBuffer {
   struct Release {
     std::size_t align;
     void operator()(std::byte* data) const noexcept {
-      ::operator delete(data, std::align_val_t{align});
+      ::operator delete (data, std::align_val_t{align});
     }
   };
   using Pointer = std::unique_ptr<std::byte, Release>;

@@ -16,10 +16,10 @@ template <class Result, class... Arguments>
 class FunctionRef<Result(Arguments...)> {
  public:
   template <class F>
-    requires(!std::same_as<std::remove_cvref_t<F>, FunctionRef> &&
-             std::is_object_v<std::remove_reference_t<F>> &&
-             std::is_invocable_r_v<Result, F&, Arguments...>)
-  FunctionRef(F&& callable) noexcept  // implicit on purpose: call sites pass lambdas
+  requires(!std::same_as<std::remove_cvref_t<F>, FunctionRef> &&
+           std::is_object_v<std::remove_reference_t<F>> &&
+           std::is_invocable_r_v<Result, F&, Arguments...>) FunctionRef(F&& callable)
+  noexcept  // implicit on purpose: call sites pass lambdas
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, Arguments... arguments) -> Result {
           auto& callee = *static_cast<std::remove_reference_t<F>*>(object);

@@ -41,7 +41,9 @@ inline constexpr float float16_max = 65504.0F;
   return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
 }
 
-[[nodiscard]] constexpr float to_float(float value) noexcept { return value; }
+[[nodiscard]] constexpr float to_float(float value) noexcept {
+  return value;
+}
 
 /// Rounds to nearest, ties to even; beyond 65519.99 it is infinite, NaN stays NaN (quiet).
 [[nodiscard]] constexpr Float16 to_float16(float value) noexcept {

@@ -45,7 +45,7 @@ struct CodeUnit {
   }
 
   /// One unit as `quads` vectors of [16 rows][4 inputs] bytes.
-  template <class Isa>
+  template <simd::InstructionSet Isa>
   static void unpack(const std::byte* unit, simd::Words<Isa>* quads_out) noexcept {
     using Words = simd::Words<Isa>;
     const auto vector = [unit](int index) {

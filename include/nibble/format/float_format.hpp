@@ -59,7 +59,7 @@ struct FloatFormat {
   }
 
   /// The sixteen weights of one input.
-  template <class Isa>
+  template <simd::InstructionSet Isa>
   [[nodiscard]] static simd::Floats<Isa> load(const std::byte* codes, Index col) noexcept {
     if constexpr (pack == 2) {
       // A 32-bit lane holds two inputs; either becomes a float by moving it to the upper half.

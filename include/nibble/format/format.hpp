@@ -38,26 +38,25 @@ struct FormatOptions {
 /// and for the kernels either `load<Isa>` (FloatWeightFormat) or `unpack<Isa>` and
 /// `load_group<Isa>` (IntegerWeightFormat).
 template <class F>
-concept WeightFormat =
-    std::regular<F> && requires(const F format, const FormatOptions options, std::byte* panel,
-                                const PanelLayout layout, Index index, typename F::Row row) {
-      { F::name } -> std::convertible_to<std::string_view>;
-      { F::make(options) } -> std::same_as<F>;
-      { format.options() } -> std::same_as<FormatOptions>;
-      { format.layout(index) } -> std::same_as<PanelLayout>;
-      { F::write_row(panel, layout, index, index, row) };
-      { F::value(panel, layout, index, index) } -> std::same_as<float>;
-    };
+concept WeightFormat = std::regular<F> &&
+    requires(const F format, const FormatOptions options, std::byte* panel,
+             const PanelLayout layout, Index index, typename F::Row row) {
+  { F::name } -> std::convertible_to<std::string_view>;
+  { F::make(options) } -> std::same_as<F>;
+  { format.options() } -> std::same_as<FormatOptions>;
+  { format.layout(index) } -> std::same_as<PanelLayout>;
+  {F::write_row(panel, layout, index, index, row)};
+  { F::value(panel, layout, index, index) } -> std::same_as<float>;
+};
 
 /// Weights that are floats of some width: a kernel loads sixteen of one input column at once.
 template <class F>
-concept FloatWeightFormat =
-    WeightFormat<F> && requires(const std::byte* codes, Index col) {
-      { F::template load<simd::Portable>(codes, col) } -> std::same_as<simd::Floats<simd::Portable>>;
-    };
+concept FloatWeightFormat = WeightFormat<F> && requires(const std::byte* codes, Index col) {
+  { F::template load<simd::Portable>(codes, col) } -> std::same_as<simd::Floats<simd::Portable>>;
+};
 
 /// In each lane, the map from codes to weights within a group: scale * (code - zero) + offset.
-template <class Isa>
+template <simd::InstructionSet Isa>
 struct GroupMap {
   simd::Floats<Isa> scale;
   simd::Ints<Isa> zero;
@@ -70,17 +69,17 @@ struct GroupMap {
 /// - `unpack<Isa>(unit, quads)`: unit_inputs / 4 vectors of [16 rows][4 inputs] bytes
 /// - `load_group<Isa>(panel, layout, group)`: the map of that group
 template <class F>
-concept IntegerWeightFormat =
-    WeightFormat<F> && requires(const std::byte* bytes, const PanelLayout layout, Index group,
-                                simd::Words<simd::Portable>* quads) {
-      { F::unit_inputs } -> std::convertible_to<Index>;
-      { F::unit_bytes } -> std::convertible_to<std::size_t>;
-      { F::has_offset } -> std::convertible_to<bool>;
-      { F::template unpack<simd::Portable>(bytes, quads) };
-      {
-        F::template load_group<simd::Portable>(bytes, layout, group)
-      } -> std::same_as<GroupMap<simd::Portable>>;
-    };
+concept IntegerWeightFormat = WeightFormat<F> &&
+    requires(const std::byte* bytes, const PanelLayout layout, Index group,
+             simd::Words<simd::Portable>* quads) {
+  { F::unit_inputs } -> std::convertible_to<Index>;
+  { F::unit_bytes } -> std::convertible_to<std::size_t>;
+  { F::has_offset } -> std::convertible_to<bool>;
+  {F::template unpack<simd::Portable>(bytes, quads)};
+  {
+    F::template load_group<simd::Portable>(bytes, layout, group)
+    } -> std::same_as<GroupMap<simd::Portable>>;
+};
 
 /// Refuses the options that a format does not have.
 inline void require_options(std::string_view format, const FormatOptions& options, bool groups,

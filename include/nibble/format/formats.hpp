@@ -63,7 +63,8 @@ using AnyFormat = Formats::Variant<std::type_identity_t>;
 
 /// The format of that name with these options. Throws Error for an unknown name, or an option
 /// that the format does not have.
-[[nodiscard]] inline AnyFormat make_format(std::string_view name, const FormatOptions& options = {}) {
+[[nodiscard]] inline AnyFormat make_format(std::string_view name,
+                                           const FormatOptions& options = {}) {
   std::optional<AnyFormat> found;
   Formats::for_each([&]<class F>(std::type_identity<F>) {
     if (name == F::name) found = AnyFormat(F::make(options));

@@ -56,8 +56,7 @@ struct GroupInt {
     const Index groups = size == 0 ? 0 : divide_up(cols, size);
     const auto lanes = static_cast<std::size_t>(groups * panel_rows);
     const std::size_t header = round_up(lanes * (has_zeros ? 3 : 2), alignment);
-    const std::size_t codes =
-        static_cast<std::size_t>(divide_up(cols, Unit::inputs)) * Unit::bytes;
+    const std::size_t codes = static_cast<std::size_t>(divide_up(cols, Unit::inputs)) * Unit::bytes;
     return {.group_size = size,
             .groups = groups,
             .has_zeros = has_zeros,
@@ -99,11 +98,11 @@ struct GroupInt {
     return to_float(scale(panel, lane, group)) * static_cast<float>(level);
   }
 
-  template <class Isa>
+  template <simd::InstructionSet Isa>
   static void unpack(const std::byte* unit, simd::Words<Isa>* quads) noexcept {
     Unit::template unpack<Isa>(unit, quads);
   }
-  template <class Isa>
+  template <simd::InstructionSet Isa>
   [[nodiscard]] static GroupMap<Isa> load_group(const std::byte* panel, const PanelLayout& layout,
                                                 Index group) noexcept {
     GroupMap<Isa> map{

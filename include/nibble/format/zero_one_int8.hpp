@@ -92,7 +92,7 @@ struct ZeroOneInt8 {
     return static_cast<float>(((255U - level) * low + level * high) / 255.0);
   }
 
-  template <class Isa>
+  template <simd::InstructionSet Isa>
   static void unpack(const std::byte* unit, simd::Words<Isa>* quads) noexcept {
     Unit::template unpack<Isa>(unit, quads);
   }
@@ -100,12 +100,11 @@ struct ZeroOneInt8 {
   /// offset is the weight of code 128. In float: the step has three roundings, the offset and the
   /// weight one each (two without a fused multiply-add), so a weight differs from the exact one by
   /// at most 9 * 2^-24 times the range's larger end in absolute value.
-  template <class Isa>
+  template <simd::InstructionSet Isa>
   [[nodiscard]] static GroupMap<Isa> load_group(const std::byte* panel, const PanelLayout& layout,
                                                 Index group) noexcept {
     using Floats = simd::Floats<Isa>;
-    const auto low =
-        Floats::load(reinterpret_cast<const float*>(panel + minimum_offset(0, group)));
+    const auto low = Floats::load(reinterpret_cast<const float*>(panel + minimum_offset(0, group)));
     const auto high =
         Floats::load(reinterpret_cast<const float*>(panel + maximum_offset(layout, 0, group)));
     const Floats step = (high - low) * Floats::broadcast(1.0F / 255.0F);

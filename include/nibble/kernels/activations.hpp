@@ -32,7 +32,7 @@ struct PackedActivations {
   Activations kind = Activations::Float;
   Index tokens = 0;
   Index cols = 0;
-  Index tile_width = 1;                // a power of two
+  Index tile_width = 1;          // a power of two
   float* values = nullptr;       // Float: [tile][padded_cols][width]
   std::int8_t* codes = nullptr;  // Int8: [tile][padded_cols / 4][width][4]
   float* scales = nullptr;       // Int8: [tile][scale_groups][width]
@@ -74,8 +74,8 @@ class ActivationBuffer {
   /// Room for `tokens` tokens of `cols` inputs; what was there before is lost.
   [[nodiscard]] PackedActivations prepare(Activations kind, Index tokens, Index cols,
                                           Index tile_width) {
-    PackedActivations packed{.kind = kind, .tokens = tokens, .cols = cols,
-                             .tile_width = tile_width};
+    PackedActivations packed{
+        .kind = kind, .tokens = tokens, .cols = cols, .tile_width = tile_width};
     const auto padded_tokens = static_cast<std::size_t>(round_up(tokens, tile_width));
     const auto inputs = padded_tokens * static_cast<std::size_t>(packed.padded_cols());
     if (kind == Activations::Float) {

@@ -46,7 +46,7 @@ void store_key_value(const float* key, const float* value, const KvPageLayout& l
 namespace attention_detail {
 
 /// The softmax so far of one query head: weights are e^(score - maximum).
-template <class Isa>
+template <simd::InstructionSet Isa>
 struct RunningSoftmax {
   float maximum = -std::numeric_limits<float>::infinity();
   float total = 0;
@@ -66,8 +66,8 @@ struct RunningSoftmax {
     for (Index d = 0; d < layout.head_dim; ++d) {
       const auto q = Floats::broadcast(query[d]);
       simd::unroll<vectors>([&](auto v) {
-        scores[v] = fma(
-            q, simd::load_floats<Isa>(keys + d * page_positions + v * simd::lane_count), scores[v]);
+        scores[v] = fma(q, simd::load_floats<Isa>(keys + d * page_positions + v * simd::lane_count),
+                        scores[v]);
       });
     }
     alignas(alignment) float weights[page_positions];
@@ -80,8 +80,8 @@ struct RunningSoftmax {
 
     float page_maximum = maximum;
     simd::unroll<vectors>([&](auto v) {
-      page_maximum = std::max(
-          page_maximum, simd::reduce_max(Floats::load(weights + v * simd::lane_count)));
+      page_maximum =
+          std::max(page_maximum, simd::reduce_max(Floats::load(weights + v * simd::lane_count)));
     });
     if (page_maximum > maximum) {
       rescale(page_maximum, layout.padded_dim());
@@ -127,7 +127,7 @@ struct RunningSoftmax {
 }  // namespace attention_detail
 
 /// output = softmax(scale * queries * keys^T) * values over the visible positions.
-template <class Isa>
+template <simd::InstructionSet Isa>
 void attention(const AttentionTask& task) noexcept {
   const KvPageLayout& layout = task.layout;
   const Index first_page = task.first_position / page_positions;

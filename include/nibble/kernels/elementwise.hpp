@@ -14,7 +14,7 @@ namespace elementwise_detail {
 
 /// Calls body(lanes of each input..., first, count) for every sixteen numbers; the last lanes of a
 /// length that is no multiple of 16 are zero.
-template <class Isa, class Body, class... Inputs>
+template <simd::InstructionSet Isa, class Body, class... Inputs>
 inline void for_lanes(Index size, Body&& body, const Inputs*... inputs) noexcept {
   using Floats = simd::Floats<Isa>;
   Index first = 0;
@@ -34,7 +34,7 @@ inline void for_lanes(Index size, Body&& body, const Inputs*... inputs) noexcept
 }  // namespace elementwise_detail
 
 /// output = weight * input / sqrt(mean(input^2) + epsilon); all [size]. output may be input.
-template <class Isa>
+template <simd::InstructionSet Isa>
 void rms_norm(const float* input, const float* weight, float epsilon, Index size,
               float* output) noexcept {
   using Floats = simd::Floats<Isa>;
@@ -54,7 +54,7 @@ void rms_norm(const float* input, const float* weight, float epsilon, Index size
 
 /// Rotates the pairs (i, i + size / 2) of a head, [size], by the angles whose cosines and sines are
 /// given, [size / 2] each. Source: Su et al., "RoFormer" (2021), with the halves of Llama.
-template <class Isa>
+template <simd::InstructionSet Isa>
 void rotate(float* head, const float* cosines, const float* sines, Index size) noexcept {
   using Floats = simd::Floats<Isa>;
   const Index half = size / 2;
@@ -70,7 +70,7 @@ void rotate(float* head, const float* cosines, const float* sines, Index size) n
 }
 
 /// gate = silu(gate) * up, [size], with silu(x) = x / (1 + e^-x).
-template <class Isa>
+template <simd::InstructionSet Isa>
 void silu_multiply(float* gate, const float* up, Index size) noexcept {
   using Floats = simd::Floats<Isa>;
   const auto one = Floats::broadcast(1.0F);
@@ -84,7 +84,7 @@ void silu_multiply(float* gate, const float* up, Index size) noexcept {
 }
 
 /// sum += addend, [size].
-template <class Isa>
+template <simd::InstructionSet Isa>
 void add(float* sum, const float* addend, Index size) noexcept {
   using Floats = simd::Floats<Isa>;
   elementwise_detail::for_lanes<Isa>(

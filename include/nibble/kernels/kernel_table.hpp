@@ -37,7 +37,7 @@ struct KernelTable {
 
 namespace kernel_table_detail {
 
-template <class Isa>
+template <simd::InstructionSet Isa>
 constexpr KernelTable make_kernel_table() {
   KernelTable table;
   table.isa = Isa::name;
@@ -61,13 +61,13 @@ constexpr KernelTable make_kernel_table() {
   return table;
 }
 
-template <class Isa>
+template <simd::InstructionSet Isa>
 inline constexpr KernelTable kernel_table = make_kernel_table<Isa>();
 
 }  // namespace kernel_table_detail
 
 /// The kernels of an instruction set that the compiler's flags allow.
-template <class Isa = simd::Native>
+template <simd::InstructionSet Isa = simd::Native>
 [[nodiscard]] constexpr const KernelTable& kernels() noexcept {
   return kernel_table_detail::kernel_table<Isa>;
 }

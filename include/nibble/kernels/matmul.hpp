@@ -28,7 +28,7 @@ struct MatmulTask {
 };
 
 /// Tokens in a tile: as many as their accumulators fit into the registers.
-template <class Isa>
+template <simd::InstructionSet Isa>
 inline constexpr Index tile_width_of = simd::Floats<Isa>::register_count == 1   ? 16
                                        : simd::Floats<Isa>::register_count == 2 ? 4
                                                                                 : 2;
@@ -41,7 +41,7 @@ inline constexpr Index block_inputs = 256;
 inline constexpr Index block_tokens = 256;
 
 /// The weights of inputs [first, first + count) of a panel as floats, [count][16].
-template <class Isa, WeightFormat F>
+template <simd::InstructionSet Isa, WeightFormat F>
 inline void unpack_floats(const PanelView& view, Index panel, Index first, Index count,
                           float* out) noexcept {
   if constexpr (FloatWeightFormat<F>) {
@@ -58,15 +58,14 @@ inline void unpack_floats(const PanelView& view, Index panel, Index first, Index
       for (; start < end; start += F::unit_inputs) {
         simd::Words<Isa> quads[F::unit_inputs / 4];
         F::template unpack<Isa>(
-            view.codes(panel) + static_cast<std::size_t>((first + start) / F::unit_inputs) *
-                                    F::unit_bytes,
+            view.codes(panel) +
+                static_cast<std::size_t>((first + start) / F::unit_inputs) * F::unit_bytes,
             quads);
         simd::unroll<static_cast<int>(F::unit_inputs)>([&](auto i) {
-          const auto code = simd::bitwise_cast<std::int32_t>(
-              (quads[i / 4] >> (8 * (i % 4))) & simd::Words<Isa>::broadcast(0xFFU));
+          const auto code = simd::bitwise_cast<std::int32_t>((quads[i / 4] >> (8 * (i % 4))) &
+                                                             simd::Words<Isa>::broadcast(0xFFU));
           const auto level = simd::to_float(code - map.zero);
-          const auto weight =
-              F::has_offset ? fma(map.scale, level, map.offset) : map.scale * level;
+          const auto weight = F::has_offset ? fma(map.scale, level, map.offset) : map.scale * level;
           weight.store(out + (start + i) * panel_rows);
         });
       }
@@ -75,7 +74,7 @@ inline void unpack_floats(const PanelView& view, Index panel, Index first, Index
 }
 
 /// sums[token] += weights * inputs over `count` inputs.
-template <class Isa, int Width>
+template <simd::InstructionSet Isa, int Width>
 inline void multiply_floats(const float* weights, const float* inputs, Index count,
                             float* sums) noexcept {
   using Floats = simd::Floats<Isa>;
@@ -91,11 +90,11 @@ inline void multiply_floats(const float* weights, const float* inputs, Index cou
 }
 
 /// The codes of inputs [first, first + count) of a panel as bytes, [count / 4][16][4].
-template <class Isa, IntegerWeightFormat F>
+template <simd::InstructionSet Isa, IntegerWeightFormat F>
 inline void unpack_codes(const PanelView& view, Index panel, Index first, Index count,
                          std::uint32_t* out) noexcept {
-  const std::byte* unit = view.codes(panel) +
-                          static_cast<std::size_t>(first / F::unit_inputs) * F::unit_bytes;
+  const std::byte* unit =
+      view.codes(panel) + static_cast<std::size_t>(first / F::unit_inputs) * F::unit_bytes;
   for (Index i = 0; i < count; i += F::unit_inputs, unit += F::unit_bytes) {
     simd::Words<Isa> quads[F::unit_inputs / 4];
     F::template unpack<Isa>(unit, quads);
@@ -106,7 +105,7 @@ inline void unpack_codes(const PanelView& view, Index panel, Index first, Index 
 
 /// sums[token] += the part of the products that one block of inputs contributes: within a segment
 /// (inputs that share both scales) exact integers, then one conversion.
-template <class Isa, IntegerWeightFormat F, int Width>
+template <simd::InstructionSet Isa, IntegerWeightFormat F, int Width>
 inline void multiply_codes(const PanelView& view, Index panel, const std::uint32_t* codes,
                            Index first, Index count, const PackedActivations& inputs, Index tile,
                            float* sums) noexcept {
@@ -128,8 +127,8 @@ inline void multiply_codes(const PanelView& view, Index panel, const std::uint32
       quad_inputs += 4 * Width;
     }
     std::int32_t totals[Width] = {};
-    for (Index block = col / activation_block;
-         block < divide_up(col + length, activation_block); ++block) {
+    for (Index block = col / activation_block; block < divide_up(col + length, activation_block);
+         ++block) {
       for (int n = 0; n < Width; ++n) totals[n] += inputs.tile_sums(tile)[block * Width + n];
     }
     const GroupMap<Isa> map =
@@ -148,7 +147,7 @@ inline void multiply_codes(const PanelView& view, Index panel, const std::uint32
 }
 
 /// Calls body(integral constant) with the width of a tile: a power of two up to tile_width_of.
-template <class Isa, int Width = static_cast<int>(tile_width_of<Isa>), class Body>
+template <simd::InstructionSet Isa, int Width = static_cast<int>(tile_width_of<Isa>), class Body>
 inline void with_width(Index width, Body&& body) noexcept {
   if constexpr (Width > 1) {
     if (width < Width) return with_width<Isa, Width / 2>(width, body);
@@ -160,7 +159,7 @@ inline void with_width(Index width, Body&& body) noexcept {
 
 /// Computes a task. The caller's tiles are tile_width_of<Isa> tokens wide; Kind is the kind of
 /// its inputs.
-template <class Isa, WeightFormat F, Activations Kind>
+template <simd::InstructionSet Isa, WeightFormat F, Activations Kind>
 void matmul(const MatmulTask& task) noexcept {
   using namespace matmul_detail;
   const PanelView& weights = task.weights;

@@ -23,7 +23,7 @@ struct QuantizedInputs {
 /// codes past `count` are zero. Where max|x| is so small that 127 / max|x| overflows, scale and
 /// codes are 0. An infinite or NaN input makes the scale NaN, so that it shows in the output, and
 /// the codes 0.
-template <class Isa>
+template <simd::InstructionSet Isa>
 inline QuantizedInputs quantize_inputs(const float* inputs, Index count) noexcept {
   using Floats = simd::Floats<Isa>;
   alignas(alignment) float padded[activation_group] = {};
@@ -66,7 +66,7 @@ inline QuantizedInputs quantize_inputs(const float* inputs, Index count) noexcep
 }
 
 /// Packs the tokens of one tile. `inputs` is [tokens][stride], of all tokens.
-template <class Isa>
+template <simd::InstructionSet Isa>
 void pack_activations(const float* inputs, Index stride, const PackedActivations& packed,
                       Index tile) noexcept {
   const Index width = packed.width_of(tile);

@@ -120,8 +120,9 @@ class Decoder {
     return Session(make_pool(positions, type));
   }
 
-  /// Appends each slice's tokens to its session and returns the logits asked for, [rows][vocabulary],
-  /// in the order of the slices and their tokens; they live until the workspace's next use.
+  /// Appends each slice's tokens to its session and returns the logits asked for,
+  /// [rows][vocabulary], in the order of the slices and their tokens; they live until the
+  /// workspace's next use.
   ///
   /// A token's logits have the same bits however its sequence is cut into slices, whatever else is
   /// in the batch, and on any number of threads.
@@ -144,8 +145,8 @@ class Decoder {
       const DecoderLayer& layer = layers_[i];
       layer.input_norm.forward(hidden, tokens, execution, normed);
       workspace.input_.assign(normed, tokens, config_.hidden_size, config_.hidden_size);
-      layer.attention.forward(workspace.input_, workspace.places_, static_cast<Index>(i),
-                              execution, workspace.attention_, update);
+      layer.attention.forward(workspace.input_, workspace.places_, static_cast<Index>(i), execution,
+                              workspace.attention_, update);
       kernels_->add(hidden, update, tokens * config_.hidden_size);
 
       layer.post_attention_norm.forward(hidden, tokens, execution, normed);
@@ -182,8 +183,8 @@ class Decoder {
       const auto linear = [&](std::string_view part) {
         AnyMatrix weight = matrix(name(concat(part, ".weight")));
         const std::string bias = name(concat(part, ".bias"));
-        return Linear(std::move(weight), specs_.contains(bias) ? tensors_.vector(next(bias))
-                                                               : std::vector<float>{});
+        return Linear(std::move(weight),
+                      specs_.contains(bias) ? tensors_.vector(next(bias)) : std::vector<float>{});
       };
       const auto head_norm = [&](std::string_view part) -> std::optional<RmsNorm> {
         if (!config_.qk_norm) return std::nullopt;

@@ -93,7 +93,7 @@ class StopStrings {
 
  private:
   const std::vector<std::string>* stops_;
-  std::string pending_;       // of which the first released_ bytes were handed out
+  std::string pending_;  // of which the first released_ bytes were handed out
   std::size_t released_ = 0;
   bool found_ = false;
 };

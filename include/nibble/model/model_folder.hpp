@@ -33,7 +33,8 @@ class ModelFolder {
     config_json_ = read_json_file(config_path, std::uint64_t{16} << 20);
     config_ = parse_model_config(config_json_, path_text(config_path));
     if (config_.is_nibble) {
-      tensors_ = std::make_unique<PackedTensors>(SafetensorsFile::open(path_ / "model.safetensors"));
+      tensors_ =
+          std::make_unique<PackedTensors>(SafetensorsFile::open(path_ / "model.safetensors"));
     } else {
       auto floats = std::make_unique<FloatTensors>(ShardedSafetensors::open(path_));
       float_tensors_ = floats.get();
@@ -64,8 +65,8 @@ class ModelFolder {
     const auto file = path_ / "generation_config.json";
     std::error_code code;
     if (std::filesystem::exists(file, code)) {
-      defaults = parse_generation_defaults(read_json_file(file, std::uint64_t{1} << 20),
-                                           path_text(file));
+      defaults =
+          parse_generation_defaults(read_json_file(file, std::uint64_t{1} << 20), path_text(file));
     }
     if (defaults.eos_ids.empty()) defaults.eos_ids = config_.eos_ids;
     return defaults;

@@ -127,8 +127,7 @@ class PackedCheckpoint {
       const AnyFormat format = tensors.format(spec);
       const std::size_t bytes = packed_bytes(format, spec.rows, spec.cols);
       const Index panels = divide_up(spec.rows, panel_rows);
-      layouts_.push_back(
-          {spec.name, DType::U8, {panels, static_cast<Index>(bytes) / panels}});
+      layouts_.push_back({spec.name, DType::U8, {panels, static_cast<Index>(bytes) / panels}});
       const FormatOptions options = format_options(format);
       matrices[spec.name] = {{"format", format_name(format)},
                              {"rows", spec.rows},

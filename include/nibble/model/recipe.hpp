@@ -103,8 +103,7 @@ struct Recipe {
   }
   Recipe recipe;
   for (const nlohmann::json& rule : rules) {
-    const std::string where = concat(json_where(source, "rules"), " element ",
-                                     recipe.rules.size());
+    const std::string where = concat(json_where(source, "rules"), " element ", recipe.rules.size());
     refuse_unknown(rule, where,
                    {"tensors", "keep", "method", "format", "group", "asymmetric", "per_tensor"});
     RecipeRule parsed;

@@ -38,8 +38,7 @@ struct Execution {
 
   /// The kind of inputs that a format, by its position in Formats, gets.
   [[nodiscard]] Activations kind_for(std::size_t format_index) const noexcept {
-    const bool int8 =
-        activations == ActivationMode::Native && kernels.takes_int8[format_index];
+    const bool int8 = activations == ActivationMode::Native && kernels.takes_int8[format_index];
     return int8 ? Activations::Int8 : Activations::Float;
   }
 };

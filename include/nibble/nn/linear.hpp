@@ -71,8 +71,7 @@ class Linear {
 
   /// Writes [tokens][outputs()] to `output`, whose rows are `stride` floats apart. The work is
   /// split over outputs, never over inputs, so the bits do not depend on the number of threads.
-  void forward(LinearInput& input, const Execution& execution, float* output,
-               Index stride) const {
+  void forward(LinearInput& input, const Execution& execution, float* output, Index stride) const {
     assert(input.cols() == inputs());
     if (input.tokens() == 0) return;
     const Activations kind = execution.kind_for(weight_.format_index());

@@ -24,8 +24,7 @@ class RmsNorm {
   }
 
   /// [tokens][size()], rows side by side.
-  void forward(const float* input, Index tokens, const Execution& execution,
-               float* output) const {
+  void forward(const float* input, Index tokens, const Execution& execution, float* output) const {
     execution.pool.run(divide_up(tokens, token_run), [&](Index run, int) {
       const Index end = std::min(tokens, (run + 1) * token_run);
       for (Index token = run * token_run; token < end; ++token) {

@@ -43,8 +43,7 @@ class Rope {
   Rope(const RopeConfig& config, Index head_dim) {
     for (Index i = 0; i < head_dim; i += 2) {
       const double exponent = static_cast<double>(i) / static_cast<double>(head_dim);
-      const auto frequency =
-          static_cast<float>(scaled(config, std::pow(config.theta, -exponent)));
+      const auto frequency = static_cast<float>(scaled(config, std::pow(config.theta, -exponent)));
       frequencies_.push_back(config.bfloat16_frequencies ? to_float(to_bfloat16(frequency))
                                                          : frequency);
     }

@@ -50,9 +50,10 @@ struct GroupGrid {
   GroupGrid grid{to_float16((high - low) / max_code), static_cast<std::uint8_t>(1 << (bits - 1))};
   if (asymmetric) {
     const float scale = to_float(grid.scale);
-    grid.zero = scale == 0 ? std::uint8_t{0}
-                           : static_cast<std::uint8_t>(
-                                 std::clamp(std::nearbyint(-low / scale), 0.0F, max_code));
+    grid.zero =
+        scale == 0
+            ? std::uint8_t{0}
+            : static_cast<std::uint8_t>(std::clamp(std::nearbyint(-low / scale), 0.0F, max_code));
   }
   return grid;
 }

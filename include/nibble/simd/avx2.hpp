@@ -14,7 +14,7 @@
 
 namespace nibble::simd {
 
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> load_half(Avx2, const Float16* data, Floats<Isa>) noexcept {
   if constexpr (Floats<Isa>::register_size == 8) {
     return Floats<Isa>::build([&](auto i) -> typename Floats<Isa>::Register {
@@ -26,7 +26,7 @@ template <class Isa>
 }
 
 /// Bytes widened to 16 bits, so that no product saturates: even bytes and odd bytes apart.
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4(Avx2, const Ints<Isa>& accumulator, const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
   const __m256i even = _mm256_set1_epi32(activation_pair(activations, 0));
@@ -35,8 +35,7 @@ template <class Isa>
   return Ints<Isa>::build([&](auto i) -> typename Ints<Isa>::Register {
     const __m256i code = codes.registers[i];
     const __m256i evens = _mm256_madd_epi16(_mm256_and_si256(code, mask), even);
-    const __m256i odds =
-        _mm256_madd_epi16(_mm256_and_si256(_mm256_srli_epi32(code, 8), mask), odd);
+    const __m256i odds = _mm256_madd_epi16(_mm256_and_si256(_mm256_srli_epi32(code, 8), mask), odd);
     return _mm256_add_epi32(accumulator.registers[i], _mm256_add_epi32(evens, odds));
   });
 }

@@ -10,7 +10,7 @@ namespace nibble::simd {
 
 /// In each lane: accumulator + sum over j < 4 of code byte j (0..255) times activation j
 /// (-127..127). The four activations are the same for all lanes. Exact, without saturation.
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4(const Ints<Isa>& accumulator, const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
   return dot4(Isa{}, accumulator, codes, activations);
@@ -25,9 +25,8 @@ template <class Isa>
   return static_cast<std::int32_t>(low | (high << 16));
 }
 
-template <class Isa>
-[[nodiscard]] inline Ints<Isa> dot4(Portable, const Ints<Isa>& accumulator,
-                                    const Words<Isa>& codes,
+template <InstructionSet Isa>
+[[nodiscard]] inline Ints<Isa> dot4(Portable, const Ints<Isa>& accumulator, const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
   const Words<Isa> low_byte = Words<Isa>::broadcast(0xFFU);
   Ints<Isa> sum = accumulator;

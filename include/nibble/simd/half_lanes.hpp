@@ -10,33 +10,32 @@
 namespace nibble::simd {
 
 /// Sixteen unsigned 8- or 16-bit integers, widened.
-template <class Isa, class Narrow>
-  requires std::same_as<Narrow, std::uint8_t> || std::same_as<Narrow, std::uint16_t>
+template <InstructionSet Isa, class Narrow>
+requires std::same_as<Narrow, std::uint8_t> || std::same_as<Narrow, std::uint16_t>
 [[nodiscard]] inline Words<Isa> load_widened(const Narrow* data) noexcept {
   alignas(64) std::uint32_t wide[lane_count];
   for (int i = 0; i < lane_count; ++i) wide[i] = data[i];
   return Words<Isa>::load(wide);
 }
 
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> load_floats(const float* data) noexcept {
   return Floats<Isa>::load(data);
 }
 
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> load_floats(const BFloat16* data) noexcept {
   static_assert(sizeof(BFloat16) == sizeof(std::uint16_t));
-  return bitwise_cast<float>(
-      load_widened<Isa>(reinterpret_cast<const std::uint16_t*>(data)) << 16);
+  return bitwise_cast<float>(load_widened<Isa>(reinterpret_cast<const std::uint16_t*>(data)) << 16);
 }
 
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> load_floats(const Float16* data) noexcept {
   return load_half(Isa{}, data, Floats<Isa>{});
 }
 
 /// `Floats<Isa>` is passed for its type alone.
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> load_half(Portable, const Float16* data, Floats<Isa>) noexcept {
   alignas(64) float values[lane_count];
   for (int i = 0; i < lane_count; ++i) values[i] = nibble::to_float(data[i]);
@@ -44,7 +43,7 @@ template <class Isa>
 }
 
 /// Rounds to nearest, ties to even.
-template <class Isa, class T>
+template <InstructionSet Isa, class T>
 inline void store_floats(const Floats<Isa>& value, T* data) noexcept {
   if constexpr (std::same_as<T, float>) {
     value.store(data);

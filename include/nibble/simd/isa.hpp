@@ -1,6 +1,8 @@
 // Instruction sets as types: kernels are templates over a tag, and fall back along inheritance.
 #pragma once
 
+#include <concepts>
+
 #include <xsimd/xsimd.hpp>
 
 namespace nibble::simd {
@@ -10,6 +12,10 @@ struct Portable {
   using Arch = void;
   static constexpr const char* name = "portable";
 };
+
+/// A tag of this file, or one that extends it.
+template <class T>
+concept InstructionSet = std::derived_from<T, Portable>;
 
 /// The vectors that every CPU of the family has, through xsimd.
 struct Generic : Portable {
@@ -51,6 +57,8 @@ using Native = Generic;
 #endif
 
 /// The name of the instruction set that code compiled with these flags uses by default.
-[[nodiscard]] constexpr const char* describe() noexcept { return Native::name; }
+[[nodiscard]] constexpr const char* describe() noexcept {
+  return Native::name;
+}
 
 }  // namespace nibble::simd

@@ -23,20 +23,20 @@ concept LaneType =
     std::same_as<T, float> || std::same_as<T, std::int32_t> || std::same_as<T, std::uint32_t>;
 
 /// The register that holds some of the lanes: an xsimd batch, or one number where the ISA has none.
-template <LaneType T, class Isa>
+template <LaneType T, InstructionSet Isa>
 struct RegisterOf {
   using type = xsimd::batch<T, typename Isa::Arch>;
   static constexpr int size = static_cast<int>(type::size);
 };
-template <LaneType T, class Isa>
-  requires std::is_void_v<typename Isa::Arch>
+template <LaneType T, InstructionSet Isa>
+requires std::is_void_v<typename Isa::Arch>
 struct RegisterOf<T, Isa> {
   using type = T;
   static constexpr int size = 1;
 };
 
 /// Sixteen lanes of T. Every operation acts on each lane alone, except the reductions.
-template <LaneType T, class Isa>
+template <LaneType T, InstructionSet Isa>
 struct Lanes {
   using Register = typename RegisterOf<T, Isa>::type;
   static constexpr int register_size = RegisterOf<T, Isa>::size;
@@ -70,13 +70,15 @@ struct Lanes {
   [[nodiscard]] static Lanes build(Make&& make) noexcept {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       return Lanes{{make(std::integral_constant<std::size_t, I>{})...}};
-    }(std::make_index_sequence<register_count>{});
+    }
+    (std::make_index_sequence<register_count>{});
   }
   template <class Visit>
   static void for_each(Visit&& visit) noexcept {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       (visit(std::integral_constant<std::size_t, I>{}), ...);
-    }(std::make_index_sequence<register_count>{});
+    }
+    (std::make_index_sequence<register_count>{});
   }
 
   friend Lanes operator+(const Lanes& a, const Lanes& b) noexcept {
@@ -88,43 +90,35 @@ struct Lanes {
   friend Lanes operator*(const Lanes& a, const Lanes& b) noexcept {
     return build([&](auto i) { return Register(a.registers[i] * b.registers[i]); });
   }
-  friend Lanes operator/(const Lanes& a, const Lanes& b) noexcept
-    requires std::same_as<T, float>
-  {
+  friend Lanes operator/(const Lanes& a, const Lanes& b) noexcept requires std::same_as<T, float> {
     return build([&](auto i) { return Register(a.registers[i] / b.registers[i]); });
   }
   friend Lanes operator&(const Lanes& a, const Lanes& b) noexcept
-    requires(!std::same_as<T, float>)
-  {
+      requires(!std::same_as<T, float>) {
     return build([&](auto i) { return Register(a.registers[i] & b.registers[i]); });
   }
   friend Lanes operator|(const Lanes& a, const Lanes& b) noexcept
-    requires(!std::same_as<T, float>)
-  {
+      requires(!std::same_as<T, float>) {
     return build([&](auto i) { return Register(a.registers[i] | b.registers[i]); });
   }
   /// Logical for unsigned lanes.
-  friend Lanes operator>>(const Lanes& a, int bits) noexcept
-    requires(!std::same_as<T, float>)
-  {
+  friend Lanes operator>>(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
     return build([&](auto i) { return Register(a.registers[i] >> bits); });
   }
-  friend Lanes operator<<(const Lanes& a, int bits) noexcept
-    requires(!std::same_as<T, float>)
-  {
+  friend Lanes operator<<(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
     return build([&](auto i) { return Register(a.registers[i] << bits); });
   }
 };
 
-template <class Isa>
+template <InstructionSet Isa>
 using Floats = Lanes<float, Isa>;
-template <class Isa>
+template <InstructionSet Isa>
 using Ints = Lanes<std::int32_t, Isa>;
-template <class Isa>
+template <InstructionSet Isa>
 using Words = Lanes<std::uint32_t, Isa>;
 
 /// The same bits as another type.
-template <LaneType To, LaneType From, class Isa>
+template <LaneType To, LaneType From, InstructionSet Isa>
 [[nodiscard]] inline Lanes<To, Isa> bitwise_cast(const Lanes<From, Isa>& value) noexcept {
   return Lanes<To, Isa>::build([&](auto i) {
     if constexpr (Lanes<To, Isa>::register_size == 1) {
@@ -136,7 +130,7 @@ template <LaneType To, LaneType From, class Isa>
 }
 
 /// Integers to floats, exact up to 2^24.
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> to_float(const Ints<Isa>& value) noexcept {
   return Floats<Isa>::build([&](auto i) {
     if constexpr (Ints<Isa>::register_size == 1) {
@@ -148,7 +142,7 @@ template <class Isa>
 }
 
 /// The nearest integers, ties to even, for |value| < 2^22; for NaN, some integer.
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> to_nearest_int(const Floats<Isa>& value) noexcept {
   // Adding 1.5 * 2^23 leaves the integer in the low mantissa bits, rounded by the addition.
   constexpr float magic = 12582912.0F;
@@ -157,7 +151,7 @@ template <class Isa>
 }
 
 /// The larger of each lane; where one is NaN, either.
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> max(const Floats<Isa>& a, const Floats<Isa>& b) noexcept {
   return Floats<Isa>::build([&](auto i) {
     if constexpr (Floats<Isa>::register_size == 1) {
@@ -168,7 +162,7 @@ template <class Isa>
   });
 }
 
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> abs(const Floats<Isa>& value) noexcept {
   return bitwise_cast<float>(bitwise_cast<std::uint32_t>(value) &
                              Words<Isa>::broadcast(0x7FFFFFFFU));
@@ -176,7 +170,7 @@ template <class Isa>
 
 /// e^value within 2 ULP for values in [-87.33, 88.37]. Above, infinity already before e^value is
 /// beyond a float; below, between 0 and the least normal float. NaN stays NaN.
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> exp(const Floats<Isa>& value) noexcept {
   return Floats<Isa>::build([&](auto i) {
     if constexpr (Floats<Isa>::register_size == 1) {
@@ -188,13 +182,13 @@ template <class Isa>
 }
 
 /// a * b + c, rounded once wherever the ISA has a fused multiply-add (all but SSE2 and Portable).
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> fma(const Floats<Isa>& a, const Floats<Isa>& b,
                                      const Floats<Isa>& c) noexcept {
   return fma(Isa{}, a, b, c);
 }
 
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> fma(Portable, const Floats<Isa>& a, const Floats<Isa>& b,
                                      const Floats<Isa>& c) noexcept {
   return Floats<Isa>::build([&](auto i) {
@@ -207,7 +201,7 @@ template <class Isa>
 }
 
 /// The first `count` lanes to memory.
-template <LaneType T, class Isa>
+template <LaneType T, InstructionSet Isa>
 inline void store_first(const Lanes<T, Isa>& value, T* data, int count) noexcept {
   if (count >= lane_count) return value.store(data);
   alignas(64) T lanes[lane_count];
@@ -216,7 +210,7 @@ inline void store_first(const Lanes<T, Isa>& value, T* data, int count) noexcept
 }
 
 /// The sum of all lanes by one fixed tree: lanes 8 apart, then 4, 2 and 1.
-template <LaneType T, class Isa>
+template <LaneType T, InstructionSet Isa>
 [[nodiscard]] inline T reduce_sum(const Lanes<T, Isa>& value) noexcept {
   alignas(64) T lanes[lane_count];
   value.store(lanes);
@@ -227,7 +221,7 @@ template <LaneType T, class Isa>
 }
 
 /// The largest lane; where one is NaN, any lane.
-template <class Isa>
+template <InstructionSet Isa>
 [[nodiscard]] inline float reduce_max(const Floats<Isa>& value) noexcept {
   alignas(64) float lanes[lane_count];
   value.store(lanes);

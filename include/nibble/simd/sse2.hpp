@@ -14,9 +14,8 @@
 namespace nibble::simd {
 
 /// Bytes widened to 16 bits, so that no product saturates: even bytes and odd bytes apart.
-template <class Isa>
-[[nodiscard]] inline Ints<Isa> dot4(Generic, const Ints<Isa>& accumulator,
-                                    const Words<Isa>& codes,
+template <InstructionSet Isa>
+[[nodiscard]] inline Ints<Isa> dot4(Generic, const Ints<Isa>& accumulator, const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
   const __m128i even = _mm_set1_epi32(activation_pair(activations, 0));
   const __m128i odd = _mm_set1_epi32(activation_pair(activations, 1));

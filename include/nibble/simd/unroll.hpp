@@ -12,7 +12,8 @@ template <int Count, class Body>
 inline void unroll(Body&& body) noexcept {
   [&]<int... I>(std::integer_sequence<int, I...>) {
     (body(std::integral_constant<int, I>{}), ...);
-  }(std::make_integer_sequence<int, Count>{});
+  }
+  (std::make_integer_sequence<int, Count>{});
 }
 
 }  // namespace nibble::simd
