@@ -15,10 +15,6 @@ void make_model(const fs::path& folder, std::string_view content) {
   test::write_bytes(folder / "model.safetensors", content);
 }
 
-std::size_t entries(const TemporaryDirectory& directory) {
-  return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory.path()), {}));
-}
-
 TEST_CASE("a folder appears when it is complete") {
   const TemporaryDirectory directory;
   {

@@ -14,6 +14,7 @@
 #include <nibble/core/error.hpp>
 
 #include "support/catch.hpp"
+#include "support/fixtures.hpp"
 
 namespace nibble::test {
 
@@ -26,6 +27,12 @@ std::string error_of(Call call) {
     return error.what();
   }
   return {};
+}
+
+/// How many files and folders a directory holds.
+inline std::size_t entries(const TemporaryDirectory& directory) {
+  return static_cast<std::size_t>(
+      std::distance(std::filesystem::directory_iterator(directory.path()), {}));
 }
 
 inline void write_bytes(const std::filesystem::path& path, std::string_view bytes) {

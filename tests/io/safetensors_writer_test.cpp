@@ -13,11 +13,6 @@ namespace {
 using test::as_bytes;
 using test::TemporaryDirectory;
 
-std::size_t entries(const TemporaryDirectory& directory) {
-  return static_cast<std::size_t>(
-      std::distance(std::filesystem::directory_iterator(directory.path()), {}));
-}
-
 TEST_CASE("a written file reads back, with aligned tensors") {
   const TemporaryDirectory directory;
   const auto path = directory / "f.safetensors";

@@ -15,12 +15,12 @@ using namespace nibble;
 
 namespace {
 
-struct Shape {
+struct InputShape {
   Index tokens;
   Index cols;
 };
 
-constexpr Shape shapes[] = {{1, 1},    {2, 3},    {3, 31},  {5, 32}, {16, 33},
+constexpr InputShape input_shapes[] = {{1, 1},    {2, 3},    {3, 31},  {5, 32}, {16, 33},
                             {17, 127}, {33, 129}, {4, 257}, {7, 300}};
 
 /// Calls visit(tile, width, token in tile, token) for every token and every place that is empty.
@@ -89,7 +89,7 @@ TEST_CASE("float inputs are transposed and padded with zeros", "[pack_activation
   for (const KernelTable* table : test::kernel_tables()) {
     CAPTURE(table->isa);
     ActivationBuffer buffer;  // kept, so that old contents would show
-    for (const Shape shape : shapes) {
+    for (const InputShape shape : input_shapes) {
       const Index stride = shape.cols + 5;
       const auto inputs = test::random_floats(random, shape.tokens * stride);
       const auto packed = test::pack_inputs(*table, Activations::Float, inputs.data(), shape.tokens,
@@ -111,7 +111,7 @@ TEST_CASE("float inputs are transposed and padded with zeros", "[pack_activation
 
 TEST_CASE("int8 inputs are the same integers on every instruction set", "[pack_activations]") {
   test::Random random(91);
-  for (const Shape shape : shapes) {
+  for (const InputShape shape : input_shapes) {
     const auto count = shape.tokens * shape.cols;
     const int exponent = test::random_integer(random, -30, 30);
     std::vector<float> inputs = test::random_floats(random, count, std::ldexp(1.0F, exponent));

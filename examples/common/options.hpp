@@ -1,0 +1,63 @@
+// The arguments that programs share.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include <nibble/core/error.hpp>
+#include <nibble/kernels/kv_page.hpp>
+#include <nibble/nn/execution.hpp>
+
+namespace nibble::example {
+
+/// Accepts numbers from `minimum` on.
+[[nodiscard]] inline CLI::Validator at_least(double minimum) {
+  return CLI::Validator(
+      [minimum](std::string& text) {
+        double value = 0;
+        if (CLI::detail::lexical_cast(text, value) && value >= minimum) return std::string();
+        return concat("expected a number from ", minimum, " on, found ", text);
+      },
+      "");
+}
+
+/// What every program takes.
+struct CommonOptions {
+  bool json = false;
+  int threads = 0;
+
+  void add_to(CLI::App& app) {
+    app.add_flag("--json", json, "Print one JSON object on standard output and nothing else there");
+    app.add_option("--threads", threads, "Threads to run on; 0: one for each core")
+        ->check(at_least(0))
+        ->capture_default_str();
+  }
+};
+
+/// What every program that runs a model takes besides.
+struct RunOptions {
+  std::string activations{activation_mode_name(ActivationMode::Native)};
+  std::string kv{kv_type_name(KvType::Float16)};
+
+  void add_to(CLI::App& app) {
+    const auto names = [](const auto& list) {
+      return CLI::IsMember(std::vector<std::string>(list.begin(), list.end()));
+    };
+    app.add_option("--activations", activations,
+                   "Inputs of the matrix products; native: int8 for integer weights")
+        ->check(names(activation_mode_names))
+        ->capture_default_str();
+    app.add_option("--kv", kv, "Type in which keys and values are kept")
+        ->check(names(kv_type_names))
+        ->capture_default_str();
+  }
+
+  [[nodiscard]] ActivationMode activation_mode() const {
+    return parse_activation_mode(activations);
+  }
+  [[nodiscard]] KvType kv_type() const { return parse_kv_type(kv); }
+};
+
+}  // namespace nibble::example

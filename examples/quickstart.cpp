@@ -1,0 +1,28 @@
+// Loads a model, quantizes it to four bits in memory, and lets it write.
+#include <exception>
+#include <iostream>
+#include <string_view>
+#include <vector>
+
+#include <nibble/nibble.hpp>
+
+int main(int argc, char** argv) try {
+  const nibble::ModelFolder model(argc > 1 ? argv[1] : "examples/models/novella-5m");
+  nibble::ThreadPool pool;  // one thread for each core
+  const nibble::Decoder decoder = nibble::quantize_model(
+      model, nibble::Recipe::uniform(nibble::RoundToNearest{}, nibble::make_format("int4")), pool);
+
+  const nibble::Tokenizer tokenizer = model.tokenizer();
+  const std::vector<nibble::TokenId> prompt = tokenizer.encode("It was a dark night, and");
+  nibble::Session session = decoder.make_session(256);  // room for 256 tokens
+  nibble::Workspace workspace(pool);
+  nibble::generate(decoder, tokenizer, prompt, session, workspace, {.max_tokens = 40},
+                   [](nibble::TokenId, std::string_view text) {
+                     std::cout << text << std::flush;
+                     return true;  // false would end it here
+                   });
+  std::cout << '\n';
+} catch (const std::exception& error) {
+  std::cerr << "error: " << error.what() << '\n';
+  return 1;
+}

@@ -1,0 +1,26 @@
+// --help of every program.
+#include "run_program.hpp"
+
+using namespace nibble::test;
+
+TEST_CASE("every program explains itself") {
+  const std::string name = GENERATE("generate", "quantize", "evaluate", "compare", "logits");
+  const Outcome outcome = run_program(name, {"--help"});
+  CAPTURE(name, outcome.out);
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
+  for (const char* part : {"nibble-", "MODEL", "--json", "--threads", "Example"}) {
+    CHECK_THAT(outcome.out, Catch::Matchers::ContainsSubstring(part));
+  }
+  if (name != "quantize") {
+    CHECK_THAT(outcome.out, Catch::Matchers::ContainsSubstring("--activations"));
+    CHECK_THAT(outcome.out, Catch::Matchers::ContainsSubstring("--kv"));
+  }
+}
+
+TEST_CASE("the quickstart writes") {
+  const Outcome outcome = run_program("quickstart", {shipped_model()});
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
+  CHECK(outcome.out.size() > 40);
+}

@@ -1,0 +1,70 @@
+// nibble-quantize, and what the other programs make of its folders.
+#include "run_program.hpp"
+
+using namespace nibble::test;
+
+TEST_CASE("a quantized folder writes and is measured") {
+  const TemporaryDirectory scratch;
+  const std::string out = scratch / "int4";
+  const auto json =
+      run_program("quantize", {shipped_model(), out, "--format", "int4", "--asymmetric", "--json"})
+          .json();
+  CHECK(json["bits_per_weight"].get<double>() > 4.1);
+  CHECK(json["bits_per_weight"].get<double>() < 4.6);
+  CHECK(json["file_size"] == std::filesystem::file_size(out + "/model.safetensors"));
+  CHECK(json["file_size_before"] ==
+        std::filesystem::file_size(shipped_model() + "/model.safetensors"));
+  CHECK(json["formats"].size() == 2);  // the embedding stays bfloat16
+  CHECK(json["seconds"].get<double>() > 0);
+
+  const auto text = run_program("generate", {out, "The captain", "-n", "8", "--json"}).json();
+  CHECK(text["generated_tokens"] == 8);
+  const auto quality = run_program("evaluate", {out, shipped_text(), "--reference", shipped_model(),
+                                                "--window", "128", "--windows", "1", "--json"})
+                           .json();
+  CHECK(quality["bits_per_weight"] == json["bits_per_weight"]);
+  CHECK(quality["kl_divergence"].get<double>() > 0.001);
+  CHECK(quality["kl_divergence"].get<double>() < 0.5);
+
+  require_error("quantize", {out, scratch / "again", "--format", "int8"}, "quantized already");
+  require_error("compare", {out, shipped_text()}, "quantized already");
+  CHECK_FALSE(std::filesystem::exists(scratch / "again"));
+}
+
+TEST_CASE("every format is written and loads") {
+  const std::string format =
+      GENERATE("zero-one-int8", "int4", "int3", "int2", "int8", "float16", "bfloat16", "float32");
+  const TemporaryDirectory scratch;
+  CAPTURE(format);
+  const Outcome outcome =
+      run_program("quantize", {shipped_model(), scratch / "out", "--format", format});
+  CHECK(outcome.exit_code == 0);
+  CHECK_THAT(outcome.out, Catch::Matchers::ContainsSubstring(format));
+  CHECK(run_program("generate", {scratch / "out", "A", "-n", "2", "--json"})
+            .json()["generated_tokens"] == 2);
+}
+
+TEST_CASE("a recipe comes before the format") {
+  const TemporaryDirectory scratch;
+  nibble::write_text_file(scratch / "recipe.json", R"({"rules": [
+    {"tensors": "model.layers.0.*_proj.weight", "keep": true},
+    {"tensors": "*.down_proj.weight", "format": "int8"}]})");
+  const auto json = run_program("quantize", {shipped_model(), scratch / "out", "--recipe",
+                                             scratch / "recipe.json", "--format", "int3", "--group",
+                                             "64", "--json"})
+                        .json();
+  CHECK(json["recipe"]["rules"].size() == 3);
+  CHECK(json["formats"].size() == 3);
+}
+
+TEST_CASE("an output that exists is replaced on request alone") {
+  const TemporaryDirectory scratch;
+  const std::string out = scratch / "out";
+  CHECK(run_program("quantize", {shipped_model(), out, "--format", "int8"}).exit_code == 0);
+  const auto size = std::filesystem::file_size(out + "/model.safetensors");
+  require_error("quantize", {shipped_model(), out, "--format", "int2"}, "out: exists already");
+  CHECK(std::filesystem::file_size(out + "/model.safetensors") == size);
+  CHECK(run_program("quantize", {shipped_model(), out, "--format", "int2", "--overwrite"})
+            .exit_code == 0);
+  CHECK(std::filesystem::file_size(out + "/model.safetensors") < size);
+}
