@@ -85,9 +85,9 @@ template <class F>
 Bytes expected_panel(const F& format, std::size_t cols, const std::vector<RowContents>& rows) {
   Bytes bytes;
   if constexpr (FloatWeightFormat<F>) {
-    for (std::size_t col = 0; col < cols; col += F::pack) {
+    for (std::size_t col = 0; col < cols; col += F::unit_inputs) {
       for (std::size_t row = 0; row < 16; ++row) {
-        for (std::size_t i = col; i < col + F::pack; ++i) {
+        for (std::size_t i = col; i < col + F::unit_inputs; ++i) {
           const bool there = row < rows.size() && i < cols;
           const auto value = from_float<typename F::Element>(there ? rows[row].weights[i] : 0.0F);
           append(bytes, &value, sizeof value);

@@ -109,11 +109,8 @@ template <WeightFormat F>
                                              Random& random) {
   return std::visit(
       [&]<class F>(const F& format) {
-        Index unit = 1;
-        if constexpr (IntegerWeightFormat<F>) unit = F::unit_inputs;
-        if constexpr (std::is_same_v<F, BFloat16Format>) unit = F::pack;
         const Index more_rows = round_up(rows, panel_rows);
-        const Index more_cols = round_up(cols, unit);
+        const Index more_cols = round_up(cols, F::unit_inputs);
         const QuantizedMatrix<F> larger =
             pack(format, more_cols, random_rows(format, more_rows, more_cols, random));
         const auto owner = std::make_shared<QuantizedMatrix<F>>(larger);

@@ -24,7 +24,8 @@ struct FloatFormat {
                                            : std::same_as<T, Float16> ? "float16"
                                                                       : "bfloat16";
   /// Inputs that lie side by side in a row of the panel.
-  static constexpr Index pack = std::same_as<T, BFloat16> ? 2 : 1;
+  static constexpr Index unit_inputs = std::same_as<T, BFloat16> ? 2 : 1;
+  static constexpr std::size_t unit_bytes = unit_inputs * panel_rows * sizeof(T);
 
   /// A row's weights, [cols]; rounded to T (ties to even) when written.
   using Row = std::span<const float>;
@@ -36,7 +37,7 @@ struct FloatFormat {
   [[nodiscard]] FormatOptions options() const { return {.group_size = 0}; }
 
   [[nodiscard]] PanelLayout layout(Index cols) const {
-    const auto inputs = static_cast<std::size_t>(round_up(cols, pack));
+    const auto inputs = static_cast<std::size_t>(round_up(cols, unit_inputs));
     return {.group_size = cols,
             .groups = 0,
             .has_zeros = false,
@@ -58,17 +59,15 @@ struct FloatFormat {
     return to_float(value);
   }
 
-  /// The sixteen weights of one input.
   template <simd::InstructionSet Isa>
-  [[nodiscard]] static simd::Floats<Isa> load(const std::byte* codes, Index col) noexcept {
-    if constexpr (pack == 2) {
+  static void unpack(const std::byte* unit, simd::Floats<Isa>* weights) noexcept {
+    if constexpr (unit_inputs == 2) {
       // A 32-bit lane holds two inputs; either becomes a float by moving it to the upper half.
-      const auto pairs = simd::Words<Isa>::load(
-          reinterpret_cast<const std::uint32_t*>(codes + col / 2 * panel_rows * 4));
-      return simd::bitwise_cast<float>(
-          col % 2 == 0 ? pairs << 16 : pairs & simd::Words<Isa>::broadcast(0xFFFF0000U));
+      const auto pairs = simd::Words<Isa>::load(reinterpret_cast<const std::uint32_t*>(unit));
+      weights[0] = simd::bitwise_cast<float>(pairs << 16);
+      weights[1] = simd::bitwise_cast<float>(pairs & simd::Words<Isa>::broadcast(0xFFFF0000U));
     } else {
-      return simd::load_floats<Isa>(reinterpret_cast<const T*>(codes) + col * panel_rows);
+      weights[0] = simd::load_floats<Isa>(reinterpret_cast<const T*>(unit));
     }
   }
 
@@ -76,7 +75,7 @@ struct FloatFormat {
 
  private:
   [[nodiscard]] static std::size_t offset(Index lane, Index col) noexcept {
-    const Index element = (col / pack * panel_rows + lane) * pack + col % pack;
+    const Index element = (col / unit_inputs * panel_rows + lane) * unit_inputs + col % unit_inputs;
     return static_cast<std::size_t>(element) * sizeof(T);
   }
 };

@@ -35,8 +35,7 @@ struct FormatOptions {
 /// - `write_row(panel, layout, lane, cols, row)`: packs a row into a zeroed panel
 /// - `value(panel, layout, lane, col)`: the weight that is stored there
 ///
-/// and for the kernels either `load<Isa>` (FloatWeightFormat) or `unpack<Isa>` and
-/// `load_group<Isa>` (IntegerWeightFormat).
+/// and for the kernels the verbs of FloatWeightFormat or of IntegerWeightFormat.
 template <class F>
 concept WeightFormat = std::regular<F> &&
     requires(const F format, const FormatOptions options, std::byte* panel,
@@ -49,10 +48,16 @@ concept WeightFormat = std::regular<F> &&
   { F::value(panel, layout, index, index) } -> std::same_as<float>;
 };
 
-/// Weights that are floats of some width: a kernel loads sixteen of one input column at once.
+/// Weights that are floats of some width.
+///
+/// - `unit_inputs`, `unit_bytes`: the smallest run of inputs that is unpacked together
+/// - `unpack<Isa>(unit, weights)`: unit_inputs vectors of the sixteen rows' weights
 template <class F>
-concept FloatWeightFormat = WeightFormat<F> && requires(const std::byte* codes, Index col) {
-  { F::template load<simd::Portable>(codes, col) } -> std::same_as<simd::Floats<simd::Portable>>;
+concept FloatWeightFormat = WeightFormat<F> &&
+    requires(const std::byte* bytes, simd::Floats<simd::Portable>* weights) {
+  { F::unit_inputs } -> std::convertible_to<Index>;
+  { F::unit_bytes } -> std::convertible_to<std::size_t>;
+  {F::template unpack<simd::Portable>(bytes, weights)};
 };
 
 /// In each lane, the map from codes to weights within a group: scale * (code - zero) + offset.

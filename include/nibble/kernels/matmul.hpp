@@ -45,9 +45,13 @@ template <simd::InstructionSet Isa, WeightFormat F>
 inline void unpack_floats(const PanelView& view, Index panel, Index first, Index count,
                           float* out) noexcept {
   if constexpr (FloatWeightFormat<F>) {
-    const std::byte* codes = view.codes(panel);
-    for (Index i = 0; i < count; ++i) {
-      F::template load<Isa>(codes, first + i).store(out + i * panel_rows);
+    const std::byte* unit =
+        view.codes(panel) + static_cast<std::size_t>(first / F::unit_inputs) * F::unit_bytes;
+    for (Index i = 0; i < count; i += F::unit_inputs, unit += F::unit_bytes) {
+      simd::Floats<Isa> weights[F::unit_inputs];
+      F::template unpack<Isa>(unit, weights);
+      simd::unroll<static_cast<int>(F::unit_inputs)>(
+          [&](auto j) { weights[j].store(out + (i + j) * panel_rows); });
     }
   } else {
     const Index group_size = view.layout.group_size;
