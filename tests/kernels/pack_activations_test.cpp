@@ -21,7 +21,7 @@ struct InputShape {
 };
 
 constexpr InputShape input_shapes[] = {{1, 1},    {2, 3},    {3, 31},  {5, 32}, {16, 33},
-                            {17, 127}, {33, 129}, {4, 257}, {7, 300}};
+                                       {17, 127}, {33, 129}, {4, 257}, {7, 300}};
 
 /// Calls visit(tile, width, token in tile, token) for every token and every place that is empty.
 template <class Visit>

@@ -46,10 +46,10 @@ class ReferenceDecoder {
     }
     for (Index layer = 0; layer < config_.layers; ++layer) {
       const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-      add(hidden, attention(layer, prefix + "self_attn.",
-                            norm(hidden, prefix + "input_layernorm.weight")));
-      add(hidden, feed_forward(prefix + "mlp.",
-                               norm(hidden, prefix + "post_attention_layernorm.weight")));
+      add(hidden,
+          attention(layer, prefix + "self_attn.", norm(hidden, prefix + "input_layernorm.weight")));
+      add(hidden,
+          feed_forward(prefix + "mlp.", norm(hidden, prefix + "post_attention_layernorm.weight")));
     }
     const Rows normed = norm(hidden, "model.norm.weight");
     const Rows& head =
@@ -105,13 +105,14 @@ class ReferenceDecoder {
   /// The angle by which pair i of a head turns from one position to the next.
   [[nodiscard]] double frequency(std::size_t pair) const {
     const RopeConfig& rope = config_.rope;
-    const double plain =
-        1 / std::pow(rope.theta, 2.0 * static_cast<double>(pair) / static_cast<double>(config_.head_dim));
+    const double plain = 1 / std::pow(rope.theta, 2.0 * static_cast<double>(pair) /
+                                                      static_cast<double>(config_.head_dim));
     if (rope.kind == RopeKind::unscaled) return plain;
     if (rope.kind == RopeKind::linear) return plain / rope.factor;
     // Llama 3.1: the share of the unscaled frequency goes from 0 to 1 as the number of turns
     // within the original context goes from low_freq_factor to high_freq_factor.
-    const double turns = static_cast<double>(rope.original_max_positions) * plain / (2 * std::numbers::pi);
+    const double turns =
+        static_cast<double>(rope.original_max_positions) * plain / (2 * std::numbers::pi);
     const double share = std::clamp(
         (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
     return share * plain + (1 - share) * plain / rope.factor;

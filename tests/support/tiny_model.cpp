@@ -48,27 +48,27 @@ std::vector<std::byte> stored(std::span<const float> values, DType dtype) {
 }  // namespace
 
 void write_tiny_model(const std::filesystem::path& folder, const TinyModel& model) {
-  nlohmann::json json = {{"model_type", "llama"},
-                         {"hidden_size", 24},
-                         {"intermediate_size", 37},
-                         {"num_hidden_layers", 2},
-                         {"num_attention_heads", 4},
-                         {"num_key_value_heads", 2},
-                         {"head_dim", 10},
-                         {"vocab_size", 53},
-                         {"max_position_embeddings", 256},
-                         {"rms_norm_eps", 1e-5},
-                         {"tie_word_embeddings", false},
-                         {"bos_token_id", 0},
-                         {"eos_token_id", 1}};
-  json.merge_patch(model.patch);
+  nlohmann::json config = {{"model_type", "llama"},
+                           {"hidden_size", 24},
+                           {"intermediate_size", 37},
+                           {"num_hidden_layers", 2},
+                           {"num_attention_heads", 4},
+                           {"num_key_value_heads", 2},
+                           {"head_dim", 10},
+                           {"vocab_size", 53},
+                           {"max_position_embeddings", 256},
+                           {"rms_norm_eps", 1e-5},
+                           {"tie_word_embeddings", false},
+                           {"bos_token_id", 0},
+                           {"eos_token_id", 1}};
+  config.merge_patch(model.patch);
   std::filesystem::create_directories(folder);
-  write_text_file(folder / "config.json", json.dump(1));
+  write_text_file(folder / "config.json", config.dump(1));
 
   Random random(model.seed);
   std::vector<TensorLayout> layouts;
   std::vector<std::vector<std::byte>> contents;
-  for (const TensorSpec& spec : tensor_specs(parse_model_config(json, "config.json"))) {
+  for (const TensorSpec& spec : tensor_specs(parse_model_config(config, "config.json"))) {
     TensorLayout layout{spec.name, model.dtype, {spec.rows, spec.cols}};
     if (spec.role == TensorRole::Vector) layout.shape = {spec.cols};
     std::vector<float> values = random_values(spec, random);
@@ -106,8 +106,7 @@ Matrix logits_of(const Decoder& decoder, std::span<const TokenId> tokens, Thread
   for (Index first = 0; first < count; first += options.chunk) {
     const Index size = std::min(options.chunk, count - first);
     const Slice slice{
-        &session,
-        tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size)),
+        &session, tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size)),
         LogitRows::All};
     logits.middleRows(first, size) = decoder.forward({&slice, 1}, workspace);
   }

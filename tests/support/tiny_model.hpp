@@ -9,7 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <nibble/model/quantize_model.hpp>
+#include <nibble/nibble.hpp>  // whole, before any test opens a namespace
 
 #include "support/fixtures.hpp"
 
@@ -61,6 +61,9 @@ struct RunOptions {
   KvType kv = KvType::Float16;
   Index chunk = 512;  // tokens taken in at a time
 };
+
+/// In float32 throughout, to compare with other implementations.
+inline constexpr RunOptions exact_run{.activations = ActivationMode::Float, .kv = KvType::Float32};
 
 /// The logits of every token of one sequence, [tokens][vocabulary].
 Matrix logits_of(const Decoder& decoder, std::span<const TokenId> tokens, ThreadPool& pool,
