@@ -37,7 +37,8 @@ struct Options {
                 std::vector<std::string>(Formats::names.begin(), Formats::names.end())));
     app.add_option("--method", method, "Algorithm that picks the codes; rtn: round to nearest")
         ->check(CLI::IsMember(methods))
-        ->capture_default_str();
+        ->capture_default_str()
+        ->needs(format_option);
     app.add_option("--group", group,
                    "Inputs that share a scale: 32, 64, 128, or 0 for a whole row (default: 128 for "
                    "int4, int3 and int2, else 0)")
@@ -108,6 +109,7 @@ void quantize(const Options& options) {
   const Recipe recipe = options.recipe();
   const ModelFolder model(options.model);
   const QuantizedTensors tensors(model.float_tensors(), recipe);
+  const std::uint64_t size_before = weights_file_size(model);
 
   console.banner(banner(model, pool));
   const Stopwatch stopwatch;
@@ -115,7 +117,6 @@ void quantize(const Options& options) {
       model, recipe, options.out, options.overwrite ? Existing::replace : Existing::refuse, pool,
       console.progress());
   const double seconds = stopwatch.seconds();
-  const std::uint64_t size_before = weights_file_size(model);
   console.show_banner();
 
   if (options.common.json) {

@@ -11,12 +11,3 @@ TEST_CASE("matrices have their rows one after the other", "[matrix]") {
   const nibble::Matrix copy = view;
   CHECK(copy.data()[4] == 5.0F);
 }
-
-TEST_CASE("a view of some columns keeps the distance of the rows", "[matrix]") {
-  nibble::Matrix matrix = nibble::Matrix::Zero(3, 8);
-  const nibble::MatrixView view = matrix.middleCols(2, 4);
-  CHECK(view.outerStride() == 8);
-  CHECK(view.data() == matrix.data() + 2);
-  const nibble::ConstMatrixView read = matrix.middleCols(2, 4);
-  CHECK(read.data() == matrix.data() + 2);  // no copy
-}

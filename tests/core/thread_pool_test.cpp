@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -80,6 +81,24 @@ TEST_CASE("many short loops after one another", "[thread_pool]") {
     pool.run(4, [&](Index task, int) { sums[static_cast<std::size_t>(task)] += 1; });
   }
   CHECK(sums == std::vector<std::uint64_t>(4, 5000));
+}
+
+TEST_CASE("threads that share a pool take turns", "[thread_pool]") {
+  ThreadPool pool(3);
+  const auto count_loops = [&pool](std::uint64_t& sum) {
+    for (int loop = 0; loop < 500; ++loop) {
+      std::vector<std::uint64_t> done(5, 0);
+      pool.run(5, [&](Index task, int) { done[static_cast<std::size_t>(task)] += 1; });
+      for (const std::uint64_t once : done) sum += once;
+    }
+  };
+  std::uint64_t first = 0;
+  std::uint64_t second = 0;
+  std::thread other([&] { count_loops(second); });
+  count_loops(first);
+  other.join();
+  CHECK(first == 2500);
+  CHECK(second == 2500);
 }
 
 TEST_CASE("a pool that never ran ends", "[thread_pool]") {

@@ -35,15 +35,27 @@ TEST_CASE("float formats hold the rounded weights", "[pack_rows]") {
   }
 }
 
-TEST_CASE("a source reads rows that lie apart", "[weight_source]") {
-  Matrix whole(4, 10);
+/// Whether weight_source takes such an argument.
+template <class T>
+concept SourceArgument = requires(T&& matrix) {
+  weight_source("part", std::forward<T>(matrix));
+};
+
+TEST_CASE("a source reads the rows of a matrix that stays, and takes no temporary",
+          "[weight_source]") {
+  Matrix whole(4, 3);
   for (Index i = 0; i < whole.size(); ++i) whole.data()[i] = static_cast<float>(i);
-  const WeightSource source = weight_source("part", whole.middleCols(2, 3));
+  const WeightSource source = weight_source("part", whole);
   CHECK(source.rows == 4);
   CHECK(source.cols == 3);
   std::vector<float> rows(6);
   source.read(2, 2, rows.data());
-  CHECK(rows == std::vector<float>{22, 23, 24, 32, 33, 34});
+  CHECK(rows == std::vector<float>{6, 7, 8, 9, 10, 11});
+
+  STATIC_REQUIRE(SourceArgument<const Matrix&>);
+  STATIC_REQUIRE(SourceArgument<Eigen::Map<const Matrix>>);
+  STATIC_REQUIRE_FALSE(SourceArgument<Matrix>);
+  STATIC_REQUIRE_FALSE(SourceArgument<decltype(whole.middleCols(2, 1))>);
 }
 
 TEST_CASE("every row is read once", "[pack_rows]") {

@@ -107,7 +107,7 @@ TEST_CASE("an index cannot lead out of its folder") {
 
 TEST_CASE("the sharded fixture is one model") {
   NIBBLE_REQUIRE_FIXTURES(fixtures);
-  const auto model = ShardedSafetensors::open(fixtures / "novella-28m");
+  const auto model = ShardedSafetensors::open(fixtures / "models" / "novella-28m");
   CHECK(model.shards().size() == 5);
   expect_shape(model.at("model.norm.weight"), {512});
 }

@@ -203,7 +203,7 @@ TEST_CASE("a packed checkpoint without good metadata is refused") {
   matrices("", "nibble.matrices");
   matrices("[]", "nibble.matrices: expected an object, found an array");
   matrices("{\"a\": 5}", "nibble.matrices: \"a\": expected an object");
-  matrices("{\"a\": {}}", "nibble.matrices: \"a\": field 'group_size': missing");
+  matrices("{\"a\": {}}", "nibble.matrices: \"a\": field 'format': missing");
   matrices("{}", "no matrix \"model.embed_tokens.weight\"");
   matrices((std::string(100000, '[') + std::string(100000, ']')).c_str(), "nibble.matrices");
 }
@@ -212,8 +212,8 @@ TEST_CASE("a packed matrix that is not what it should be is refused") {
   const Packed packed;
   const std::string entry = concat("nibble.matrices: \"", Packed::matrix, "\": ");
   packed.check_entry(entry + "unknown format 'int5'", {{"format", "int5"}});
-  packed.check_entry(entry + "format int4: group size 48", {{"group_size", 48}});
-  packed.check_entry(entry + "format int4: group size -32", {{"group_size", -32}});
+  packed.check_entry(entry + "format int4: group size 48", {{"group", 48}});
+  packed.check_entry(entry + "format int4: group size -32", {{"group", -32}});
   packed.check_entry(entry + "format int4 has no range per tensor", {{"per_tensor", true}});
   packed.check_entry(entry + "field 'format': missing", {{"format", nullptr}});
   packed.check_entry("field 'rows'", {{"rows", "37"}});
@@ -225,22 +225,22 @@ TEST_CASE("a packed matrix that is not what it should be is refused") {
   packed.check_entry(matrix + "expected 37 x 24, found 37 x 9223372036854775807",
                      {{"cols", std::numeric_limits<std::int64_t>::max()}});
   const std::string tensor = concat("tensor \"", Packed::matrix, "\": ");
-  packed.check_entry(tensor + "int8 matrix of 37 x 24: expected", {{"format", "int8"}});
-  packed.check_entry(tensor + "float32 matrix of 37 x 24: expected",
-                     {{"format", "float32"}, {"group_size", 0}, {"asymmetric", false}});
+  packed.check_entry(tensor + "expected shape [3, 448], found", {{"format", "int8"}});
+  packed.check_entry(tensor + "expected shape [3, 1536], found",
+                     {{"format", "float32"}, {"group", 0}, {"asymmetric", false}});
 
   const auto in_matrix = [](auto& layouts) {
     for (std::size_t i = 0;; ++i) {
       if (layouts.at(i).name == Packed::matrix) return i;
     }
   };
-  packed.check(tensor + "int4 matrix of 37 x 24: expected ",
+  packed.check(tensor + "expected shape [3, 256], found [",
                [&](auto&, auto& layouts, auto& contents) {
                  const std::size_t i = in_matrix(layouts);
                  contents[i].resize(contents[i].size() - 64);
                  layouts[i].shape = {static_cast<Index>(contents[i].size())};
                });
-  packed.check(tensor + "int4 matrix of 37 x 24: expected ",
+  packed.check(tensor + "expected shape [3, 256], found [",
                [&](auto&, auto& layouts, auto& contents) {
                  const std::size_t i = in_matrix(layouts);
                  contents[i].clear();

@@ -210,6 +210,44 @@ TEST_CASE("a refused batch leaves every session as it was") {
   CHECK(same_bits(logits.row(1), logits_of(decoder, some(64), pool).row(63)));
 }
 
+TEST_CASE("a configuration or tensors that contradict themselves are refused") {
+  const TinyFolder folder;
+  const ModelFolder model = folder.open();
+  ThreadPool pool(1);
+  const auto build = [&](const std::function<void(ModelConfig&)>& edit) {
+    ModelConfig config = model.config();
+    edit(config);
+    return decoder_of(config, model.tensors(), pool);
+  };
+  CHECK_NOTHROW(build([](ModelConfig&) {}));
+  REQUIRE_ERROR(build([](ModelConfig& c) { c.kv_heads = 0; }), "kv_heads");
+  REQUIRE_ERROR(build([](ModelConfig& c) { c.kv_heads = 3; }), "kv_heads");
+  REQUIRE_ERROR(build([](ModelConfig& c) { c.head_dim = 9; }), "head_dim");
+  REQUIRE_ERROR(build([](ModelConfig& c) { c.head_dim = max_head_dim + 2; }), "head_dim");
+  REQUIRE_ERROR(build([](ModelConfig& c) { c.sliding_windows.clear(); }), "sliding_windows");
+
+  /// Delivers something else than was asked for.
+  struct Wrong : TensorProvider {
+    const TensorProvider* inner = nullptr;
+    bool matrices = false;
+    AnyFormat format(const TensorSpec& spec) const override { return inner->format(spec); }
+    AnyMatrix matrix(const TensorSpec& spec, ThreadPool& threads) const override {
+      if (!matrices) return inner->matrix(spec, threads);
+      return MatrixBuilder<Float32Format>({}, spec.rows, spec.cols + 1).finish();
+    }
+    std::vector<float> vector(const TensorSpec& spec) const override {
+      return std::vector<float>(static_cast<std::size_t>(spec.cols + 1));
+    }
+  };
+  Wrong wrong;
+  wrong.inner = &model.tensors();
+  REQUIRE_ERROR(decoder_of(model.config(), wrong, pool),
+                "tensor 'model.layers.0.input_layernorm.weight': expected 24 numbers, found 25");
+  wrong.matrices = true;
+  REQUIRE_ERROR(decoder_of(model.config(), wrong, pool),
+                "tensor 'model.embed_tokens.weight': expected 53 x 24, found 53 x 25");
+}
+
 TEST_CASE("a pool's size is bounded, whatever is asked for") {
   const TinyFolder folder;
   ThreadPool pool(1);

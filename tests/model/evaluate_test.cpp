@@ -139,6 +139,8 @@ TEST_CASE("what cannot be evaluated is refused") {
   REQUIRE_ERROR(run(nullptr, 100), "a text of 100 tokens is too short for a window of 100");
   REQUIRE_ERROR(evaluate({&infinite}, nullptr, tokens, {.window = 10}, pool),
                 "logits are not numbers");
+  const EvaluatedModel infinite_model{&infinite};
+  REQUIRE_ERROR(run(&infinite_model, 10), "the KL divergence from the reference is");
   for (const TokenId wrong : {TokenId{53}, TokenId{-1}}) {
     tokens[70] = wrong;
     REQUIRE_ERROR(run(nullptr, 50), concat("token id ", wrong, " is outside the vocabulary of 53"));

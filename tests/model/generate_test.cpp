@@ -138,6 +138,16 @@ TEST_CASE("the streamed pieces are the text, and the text is the ids decoded") {
   CHECK(result.text == machine.tokenizer.decode(result.ids));
 }
 
+TEST_CASE("ids of a padded vocabulary, which name no token, are never drawn") {
+  Machine machine;
+  const TinyFolder padded(
+      {.patch = {{"vocab_size", 2000}, {"max_position_embeddings", 128}}, .seed = 11});
+  machine.decoder = loaded(padded.open(), machine.pool);
+  const Generation result = machine.run(machine.sampled(60));
+  REQUIRE(result.ids.size() == 60);
+  for (const TokenId id : result.ids) CHECK(id < machine.tokenizer.vocab_size());
+}
+
 TEST_CASE("a stop id ends the text and is no part of it") {
   Machine machine;
   const Generation all = machine.run(machine.sampled());

@@ -39,24 +39,6 @@ int differing_loads() {
   return failures;
 }
 
-template <class Isa, class T>
-int differing_stores() {
-  nibble::test::Random random(3);
-  int failures = 0;
-  for (int round = 0; round < 2000; ++round) {
-    float values[lane_count];
-    for (float& value : values) value = nibble::test::random_bits(random);
-    std::array<T, lane_count> stored;
-    nibble::simd::store_floats(Floats<Isa>::load(values), stored.data());
-    for (std::size_t j = 0; j < lane_count; ++j) {
-      const float expected = nibble::to_float(nibble::from_float<T>(values[j]));
-      const float found = nibble::to_float(stored[j]);
-      failures += std::isnan(expected) ? !std::isnan(found) : expected != found;
-    }
-  }
-  return failures;
-}
-
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("all float16 patterns load as the scalar conversion has them",
@@ -67,13 +49,6 @@ TEMPLATE_LIST_TEST_CASE("all float16 patterns load as the scalar conversion has 
 TEMPLATE_LIST_TEST_CASE("all bfloat16 patterns load as the scalar conversion has them",
                         "[half_lanes]", nibble::test::Isas) {
   CHECK(differing_loads<TestType, BFloat16>() == 0);
-}
-
-TEMPLATE_LIST_TEST_CASE("stores round as the scalar conversion does", "[half_lanes]",
-                        nibble::test::Isas) {
-  CHECK(differing_stores<TestType, Float16>() == 0);
-  CHECK(differing_stores<TestType, BFloat16>() == 0);
-  CHECK(differing_stores<TestType, float>() == 0);
 }
 
 TEMPLATE_LIST_TEST_CASE("unsigned integers are widened", "[half_lanes]", nibble::test::Isas) {

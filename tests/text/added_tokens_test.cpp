@@ -8,13 +8,12 @@
 
 using namespace nibble;
 using namespace nibble::test;
-using nlohmann::json;
 using Ids = std::vector<TokenId>;
 
 namespace {
 
-Tokenizer with(const json& tokens, const json& normalizer = nullptr) {
-  json root = small_tokenizer();
+Tokenizer with(const nlohmann::json& tokens, const nlohmann::json& normalizer = nullptr) {
+  nlohmann::json root = small_tokenizer();
   root["added_tokens"] = tokens;
   root["normalizer"] = normalizer;
   return make_tokenizer(root);
@@ -23,8 +22,9 @@ Tokenizer with(const json& tokens, const json& normalizer = nullptr) {
 }  // namespace
 
 TEST_CASE("the leftmost added token wins, and of those that start together the longest") {
-  const auto tokenizer = with(json::array({added_token(300, "ab"), added_token(301, "abc"),
-                                           added_token(302, "bcd"), added_token(303, "<|x|>")}));
+  const auto tokenizer =
+      with(nlohmann::json::array({added_token(300, "ab"), added_token(301, "abc"),
+                                  added_token(302, "bcd"), added_token(303, "<|x|>")}));
   CHECK(tokenizer.encode("abcd") == Ids{301, 'd'});
   CHECK(tokenizer.encode("abd") == Ids{300, 'd'});
   CHECK(tokenizer.encode("zbcd") == Ids{'z', 302});
@@ -34,7 +34,7 @@ TEST_CASE("the leftmost added token wins, and of those that start together the l
 }
 
 TEST_CASE("many added tokens with shared beginnings are told apart") {
-  json tokens;
+  nlohmann::json tokens;
   for (int i = 0; i < 1000; ++i)
     tokens.push_back(added_token(300 + i, "<" + std::to_string(i) + ">"));
   std::string marks = "#";
@@ -48,9 +48,9 @@ TEST_CASE("many added tokens with shared beginnings are told apart") {
 }
 
 TEST_CASE("lstrip and rstrip take the white space along") {
-  const auto tokenizer =
-      with(json::array({added_token(300, "<l>", {{"lstrip", true}}),
-                        added_token(301, "<r>", {{"rstrip", true}}), added_token(302, "<n>")}));
+  const auto tokenizer = with(nlohmann::json::array({added_token(300, "<l>", {{"lstrip", true}}),
+                                                     added_token(301, "<r>", {{"rstrip", true}}),
+                                                     added_token(302, "<n>")}));
   CHECK(tokenizer.encode("a \n<l> b") == Ids{'a', 300, ' ', 'b'});
   CHECK(tokenizer.encode("a <r>\xc2\xa0\t b") == Ids{'a', ' ', 301, 'b'});
   CHECK(tokenizer.encode("<r>  <l>") == Ids{301, 300});
@@ -60,7 +60,8 @@ TEST_CASE("lstrip and rstrip take the white space along") {
 }
 
 TEST_CASE("a single word stands alone") {
-  const auto tokenizer = with(json::array({added_token(300, "no", {{"single_word", true}})}));
+  const auto tokenizer =
+      with(nlohmann::json::array({added_token(300, "no", {{"single_word", true}})}));
   CHECK(tokenizer.encode("no") == Ids{300});
   CHECK(tokenizer.encode("(no)") == Ids{'(', 300, ')'});
   CHECK(tokenizer.encode("nor") == Ids{'n', 'o', 'r'});
@@ -72,8 +73,8 @@ TEST_CASE("a single word stands alone") {
 TEST_CASE("normalized tokens are found in the normalized text, the others before") {
   const std::string composed = "\xc3\xa9", decomposed = "e\xcc\x81";
   const auto tokenizer =
-      with(json::array({added_token(300, decomposed + "1", {{"normalized", true}}),
-                        added_token(301, decomposed + "2")}),
+      with(nlohmann::json::array({added_token(300, decomposed + "1", {{"normalized", true}}),
+                                  added_token(301, decomposed + "2")}),
            {{"type", "NFC"}});
   CHECK(tokenizer.encode(composed + "1") == Ids{300});
   CHECK(tokenizer.encode(decomposed + "1") == Ids{300});
@@ -82,8 +83,8 @@ TEST_CASE("normalized tokens are found in the normalized text, the others before
 }
 
 TEST_CASE("plain text has no special tokens, but other added ones") {
-  const auto tokenizer =
-      with(json::array({added_token(300, "<s>", {{"special", true}}), added_token(301, "<t>")}));
+  const auto tokenizer = with(nlohmann::json::array(
+      {added_token(300, "<s>", {{"special", true}}), added_token(301, "<t>")}));
   CHECK(tokenizer.encode("<s><t>") == Ids{300, 301});
   CHECK(tokenizer.encode_plain("<s><t>") == Ids{'<', 's', '>', 301});
   CHECK(tokenizer.is_special(300));
@@ -91,18 +92,19 @@ TEST_CASE("plain text has no special tokens, but other added ones") {
 }
 
 TEST_CASE("contradicting added tokens are refused") {
-  const auto refuses = [](const json& tokens, const std::string& name) {
+  const auto refuses = [](const nlohmann::json& tokens, const std::string& name) {
     CHECK_THROWS_WITH(with(tokens), Catch::Matchers::ContainsSubstring(name));
   };
-  refuses(json::array({added_token(300, "x"), added_token(301, "x")}), "contradicts");
-  refuses(json::array({added_token(300, "xy"), added_token(301, "xy")}), "given twice");
-  refuses(json::array({added_token(300, "xy"), added_token(300, "yz")}), "id 300 is given twice");
-  refuses(json::array({added_token(65, "xy")}), "contradicts the vocabulary");
-  refuses(json::array({added_token(-1, "xy")}), "found -1");
-  refuses(json::array({added_token(2'000'000'000, "xy")}), "found 2000000000");
-  refuses(json::array({added_token(300, "")}), "0 bytes");
-  refuses(json::array({added_token(300, std::string(5000, 'x'))}), "5000 bytes");
-  refuses(json::array({added_token(300, "xy", {{"special", 1}})}), "'special'");
-  refuses(json::array({{{"id", 300}}}), "'content'");
+  refuses(nlohmann::json::array({added_token(300, "x"), added_token(301, "x")}), "contradicts");
+  refuses(nlohmann::json::array({added_token(300, "xy"), added_token(301, "xy")}), "given twice");
+  refuses(nlohmann::json::array({added_token(300, "xy"), added_token(300, "yz")}),
+          "id 300 is given twice");
+  refuses(nlohmann::json::array({added_token(65, "xy")}), "contradicts the vocabulary");
+  refuses(nlohmann::json::array({added_token(-1, "xy")}), "found -1");
+  refuses(nlohmann::json::array({added_token(2'000'000'000, "xy")}), "found 2000000000");
+  refuses(nlohmann::json::array({added_token(300, "")}), "0 bytes");
+  refuses(nlohmann::json::array({added_token(300, std::string(5000, 'x'))}), "5000 bytes");
+  refuses(nlohmann::json::array({added_token(300, "xy", {{"special", 1}})}), "'special'");
+  refuses(nlohmann::json::array({{{"id", 300}}}), "'content'");
   refuses(1, "expected an array");
 }

@@ -90,6 +90,14 @@ TEST_CASE("what older files write for unset options is accepted") {
   CHECK(make_tokenizer(root).encode("a").size() == 1);
 }
 
+TEST_CASE("an id far beyond the number of tokens is refused, however long the file") {
+  json root = small_tokenizer();
+  root["model"]["vocab"]["xyz"] = 70'000;
+  const std::string text = root.dump() + std::string(100'000, ' ');
+  CHECK_THROWS_WITH(Tokenizer::parse(text, "t"),
+                    Catch::Matchers::ContainsSubstring("id 70000 is out of proportion"));
+}
+
 TEST_CASE("wrong ids") {
   const auto with_id = [](const json& id) {
     return [id](json& root) { root["model"]["vocab"]["xyz"] = id; };

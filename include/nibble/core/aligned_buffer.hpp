@@ -70,6 +70,13 @@ class AlignedBuffer {
     return reinterpret_cast<T*>(data_.get());
   }
 
+  /// Makes room for `count` numbers of type T and returns them; as `reserve`.
+  template <class T>
+  [[nodiscard]] T* make_room(Index count) {
+    reserve(static_cast<std::size_t>(count) * sizeof(T));
+    return as<T>();
+  }
+
   /// Makes room for `size` bytes; where it has to grow, the contents are lost, and are given back
   /// first so that both are never held at once. Throws std::bad_alloc and is then empty.
   void reserve(std::size_t size) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <concepts>
 #include <cstdint>
 
 namespace nibble {
@@ -75,8 +76,13 @@ inline constexpr float float16_max = 65504.0F;
   return BFloat16{static_cast<std::uint16_t>((bits + 0x7FFFU + odd) >> 16)};
 }
 
-/// A float rounded to T, one of float, Float16 and BFloat16.
+/// The types that weights and cached keys and values are stored as.
 template <class T>
+concept FloatElement =
+    std::same_as<T, float> || std::same_as<T, Float16> || std::same_as<T, BFloat16>;
+
+/// A float rounded to T.
+template <FloatElement T>
 [[nodiscard]] constexpr T from_float(float value) noexcept;
 template <>
 [[nodiscard]] constexpr float from_float<float>(float value) noexcept {

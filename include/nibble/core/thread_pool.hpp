@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cassert>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -46,13 +47,16 @@ class ThreadPool {
 
   /// Calls body(task, worker) once for each task in [0, tasks), with worker in [0, size()), and
   /// returns when all are done. The first exception is rethrown; tasks not begun by then are left
-  /// out. One loop at a time: neither from two threads at once nor from inside a body.
+  /// out. Loops of several threads wait for each other; a body must not run another loop here.
   void run(Index tasks, FunctionRef<void(Index task, int worker)> body) {
     if (tasks <= 0) return;
     if (size_ == 1 || tasks == 1) {
       for (Index task = 0; task < tasks; ++task) body(task, 0);
       return;
     }
+    assert(runner_.load() != std::this_thread::get_id());
+    const std::lock_guard turn(turn_);
+    runner_ = std::this_thread::get_id();
     Loop loop{body, tasks, 0, nullptr};
     {
       const std::lock_guard lock(mutex_);
@@ -67,6 +71,7 @@ class ThreadPool {
       done_.wait(lock, [this] { return busy_ == 0; });
       loop_ = nullptr;
     }
+    runner_ = std::thread::id();
     if (loop.error) std::rethrow_exception(loop.error);
   }
 
@@ -118,7 +123,9 @@ class ThreadPool {
 
   int size_ = 1;
   std::vector<std::thread> workers_;
-  std::mutex mutex_;
+  std::mutex turn_;                      // held by the thread whose loop is run
+  std::atomic<std::thread::id> runner_;  // that thread
+  std::mutex mutex_;                     // guards what follows, and a loop's error
   std::condition_variable wake_;
   std::condition_variable done_;
   Loop* loop_ = nullptr;

@@ -17,7 +17,7 @@ namespace nibble {
 ///
 /// codes: float and Float16 [cols][16]; BFloat16 [cols/2][16][2], the pairs that its dot-product
 /// instructions take. No header.
-template <class T>
+template <FloatElement T>
 struct FloatFormat {
   using Element = T;
   static constexpr std::string_view name = std::same_as<T, float>     ? "float32"

@@ -19,7 +19,7 @@ namespace nibble {
 /// header: Float16 scales [groups][16]; if has_zeros, uint8 zeros [groups][16]; padded to 64 bytes
 /// codes:  see CodeUnit
 template <int Bits>
-struct GroupInt {
+requires(Bits == 8 || Bits == 4 || Bits == 3 || Bits == 2) struct GroupInt {
   using Unit = CodeUnit<Bits>;
   static constexpr std::string_view name = Bits == 8   ? "int8"
                                            : Bits == 4 ? "int4"

@@ -1,8 +1,8 @@
 // The float weights that a matrix is made from, read in blocks of rows.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <utility>
@@ -22,20 +22,19 @@ struct WeightSource {
   std::function<void(Index first, Index count, float* out)> read;
 };
 
-/// Reads from a matrix that outlives the source: one in memory as ConstMatrixView has it, since an
-/// expression or a column-major matrix would be copied into a view that ends with the call.
-[[nodiscard]] inline WeightSource weight_source(std::string name, const ConstMatrixView& weights) {
-  const float* data = weights.data();
-  const Index stride = weights.outerStride();
-  const Index cols = weights.cols();
-  return {std::move(name), weights.rows(), cols,
-          [data, stride, cols](Index first, Index count, float* out) {
-            for (Index row = 0; row < count; ++row) {
-              std::memcpy(out + row * cols, data + (first + row) * stride,
-                          static_cast<std::size_t>(cols) * sizeof(float));
-            }
+/// Reads from a matrix that outlives the source.
+[[nodiscard]] inline WeightSource weight_source(std::string name,
+                                                Eigen::Map<const Matrix> weights) {
+  return {std::move(name), weights.rows(), weights.cols(),
+          [weights](Index first, Index count, float* out) {
+            std::copy_n(weights.data() + first * weights.cols(), count * weights.cols(), out);
           }};
 }
+[[nodiscard]] inline WeightSource weight_source(std::string name, const Matrix& weights) {
+  return weight_source(std::move(name),
+                       view_matrix(weights.data(), weights.rows(), weights.cols()));
+}
+WeightSource weight_source(std::string name, Matrix&& weights) = delete;
 
 /// Throws Error, naming tensor and place, where a weight of a row is infinite or not a number.
 inline void require_finite(const WeightSource& source, Index row, const float* weights) {

@@ -134,7 +134,10 @@ class OutputFile {
     const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor < 0) return nullptr;
     std::FILE* file = ::fdopen(descriptor, "wb");
-    if (file == nullptr) ::close(descriptor);
+    if (file == nullptr) {
+      ::close(descriptor);
+      ::unlink(path.c_str());
+    }
     return file;
   }
   static bool seek(std::FILE* file, std::uint64_t offset) {

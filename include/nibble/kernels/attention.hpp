@@ -15,9 +15,6 @@
 
 namespace nibble {
 
-/// The largest head dimension that the kernels take.
-inline constexpr Index max_head_dim = 1024;
-
 /// One token's queries that share a KV head.
 struct AttentionTask {
   const float* queries = nullptr;  // [query_heads][head_dim]
@@ -32,7 +29,7 @@ struct AttentionTask {
 };
 
 /// Writes a token's key and value, [head_dim] each, into its place in a page, rounded to T.
-template <class T>
+template <FloatElement T>
 void store_key_value(const float* key, const float* value, const KvPageLayout& layout,
                      std::byte* head, Index slot) noexcept {
   auto* keys = reinterpret_cast<T*>(head);

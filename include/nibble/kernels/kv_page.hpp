@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <limits>
 #include <string_view>
 
 #include <nibble/core/aligned_buffer.hpp>
@@ -29,6 +30,9 @@ inline constexpr std::array<std::string_view, 3> kv_type_names{"float32", "float
   fail("unknown KV type '", name, "'; expected float32, float16 or bfloat16");
 }
 
+/// The largest head dimension that the kernels take.
+inline constexpr Index max_head_dim = 1024;
+
 /// Positions in a page; page p holds positions 64 p to 64 p + 63.
 inline constexpr Index page_positions = 64;
 
@@ -54,6 +58,13 @@ struct KvPageLayout {
   }
   [[nodiscard]] constexpr std::size_t page_bytes() const noexcept {
     return head_bytes() * static_cast<std::size_t>(layers * heads);
+  }
+  /// Whether page_bytes() is exact, which a 32-bit machine's sizes may not allow.
+  [[nodiscard]] constexpr bool fits_in_memory() const noexcept {
+    const double bytes = static_cast<double>(head_dim + padded_dim()) * page_positions *
+                         static_cast<double>(element_bytes()) * static_cast<double>(layers) *
+                         static_cast<double>(heads);
+    return bytes <= static_cast<double>(std::numeric_limits<Index>::max());
   }
   /// Where in a page a layer's head begins: its keys, and key_bytes() later its values.
   [[nodiscard]] constexpr std::size_t head_offset(Index layer, Index head) const noexcept {

@@ -69,7 +69,8 @@ struct DecoderLayer {
 };
 
 /// A decoder-only transformer of the Llama family. Immutable once built: any number of threads may
-/// run it, each with sessions and a workspace of its own.
+/// run it, each with sessions and a workspace of its own. (Workspaces that share a thread pool
+/// take turns.)
 class Decoder {
  public:
   /// Takes every tensor of the configuration from `tensors`. Throws what the provider throws, or
@@ -77,7 +78,7 @@ class Decoder {
   Decoder(ModelConfig config, const TensorProvider& tensors, ThreadPool& pool,
           const Progress& progress = {}, const KernelTable& kernels = nibble::kernels<>())
       : config_(std::move(config)), kernels_(&kernels), rope_(config_.rope, config_.head_dim) {
-    assert(static_cast<Index>(config_.sliding_windows.size()) == config_.layers);
+    check(config_);
     Loader load(config_, tensors, pool, progress);
     embedding_.emplace(load.matrix(embedding_name));
     layers_.reserve(static_cast<std::size_t>(config_.layers));
@@ -136,9 +137,9 @@ class Decoder {
     place(batch, workspace);
     const Execution execution{*kernels_, workspace.pool(), workspace.activations()};
     const auto tokens = static_cast<Index>(workspace.places_.size());
-    float* hidden = floats(workspace.hidden_, tokens * config_.hidden_size);
-    float* normed = floats(workspace.normed_, tokens * config_.hidden_size);
-    float* update = floats(workspace.update_, tokens * config_.hidden_size);
+    float* hidden = workspace.hidden_.make_room<float>(tokens * config_.hidden_size);
+    float* normed = workspace.normed_.make_room<float>(tokens * config_.hidden_size);
+    float* update = workspace.update_.make_room<float>(tokens * config_.hidden_size);
 
     embed(batch, workspace.pool(), hidden);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -173,10 +174,24 @@ class Decoder {
     }
 
     [[nodiscard]] AnyMatrix matrix(std::string_view name) {
-      return tensors_.matrix(next(name), pool_);
+      const TensorSpec& spec = next(name);
+      AnyMatrix matrix = tensors_.matrix(spec, pool_);
+      if (matrix.rows() != spec.rows || matrix.cols() != spec.cols) {
+        fail("tensor '", spec.name, "': expected ", spec.rows, " x ", spec.cols, ", found ",
+             matrix.rows(), " x ", matrix.cols());
+      }
+      return matrix;
+    }
+    [[nodiscard]] std::vector<float> vector(std::string_view name) {
+      const TensorSpec& spec = next(name);
+      std::vector<float> vector = tensors_.vector(spec);
+      if (static_cast<Index>(vector.size()) != spec.cols) {
+        fail("tensor '", spec.name, "': expected ", spec.cols, " numbers, found ", vector.size());
+      }
+      return vector;
     }
     [[nodiscard]] RmsNorm norm(std::string_view name) {
-      return RmsNorm(tensors_.vector(next(name)), config_.rms_norm_eps);
+      return RmsNorm(vector(name), config_.rms_norm_eps);
     }
     [[nodiscard]] DecoderLayer layer(Index index) {
       const auto name = [&](std::string_view part) { return layer_tensor_name(index, part); };
@@ -184,7 +199,7 @@ class Decoder {
         AnyMatrix weight = matrix(name(concat(part, ".weight")));
         const std::string bias = name(concat(part, ".bias"));
         return Linear(std::move(weight),
-                      specs_.contains(bias) ? tensors_.vector(next(bias)) : std::vector<float>{});
+                      specs_.contains(bias) ? vector(bias) : std::vector<float>{});
       };
       const auto head_norm = [&](std::string_view part) -> std::optional<RmsNorm> {
         if (!config_.qk_norm) return std::nullopt;
@@ -217,9 +232,17 @@ class Decoder {
     Index done_ = 0;
   };
 
-  [[nodiscard]] static float* floats(AlignedBuffer& buffer, Index count) {
-    buffer.reserve(static_cast<std::size_t>(count) * sizeof(float));
-    return buffer.as<float>();
+  /// What the layers and kernels rely on, for a configuration that was not read from a file.
+  static void check(const ModelConfig& config) {
+    const auto require = [](bool valid, const char* what) {
+      if (!valid) fail("model configuration: ", what);
+    };
+    require(config.kv_heads > 0 && config.heads % config.kv_heads == 0,
+            "kv_heads must divide heads");
+    require(config.head_dim > 0 && config.head_dim % 2 == 0 && config.head_dim <= max_head_dim,
+            "head_dim must be even, positive and within the kernels' limit");
+    require(static_cast<Index>(config.sliding_windows.size()) == config.layers,
+            "sliding_windows must have an entry for each layer");
   }
 
   void check(std::span<const Slice> batch) const {
@@ -277,7 +300,7 @@ class Decoder {
       }
     }
     const auto tokens = static_cast<Index>(workspace.places_.size());
-    float* angles = floats(workspace.angles_, tokens * config_.head_dim);
+    float* angles = workspace.angles_.make_room<float>(tokens * config_.head_dim);
     workspace.pool().run(tokens, [&](Index i, int) {
       TokenPlace& token = workspace.places_[static_cast<std::size_t>(i)];
       float* cosines = angles + i * config_.head_dim;
@@ -307,7 +330,7 @@ class Decoder {
       norm_->forward(hidden + token * config_.hidden_size, *kernels_,
                      normed + row * config_.hidden_size);
     }
-    float* logits = floats(workspace.logits_, rows * config_.vocab_size);
+    float* logits = workspace.logits_.make_room<float>(rows * config_.vocab_size);
     workspace.input_.assign(normed, rows, config_.hidden_size, config_.hidden_size);
     head_->forward(workspace.input_, execution, logits, config_.vocab_size);
     return {logits, rows, config_.vocab_size};

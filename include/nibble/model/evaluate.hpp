@@ -90,8 +90,8 @@ class Runner {
 
 /// Evaluates a model on a text's tokens, against a reference where one is given. Throws Error
 /// where the text is shorter than a window, a window does not fit a model's context, or the two
-/// models' vocabularies differ, or a logit is NaN; Cancelled as `progress`, counted in windows,
-/// says.
+/// models' vocabularies differ, a logit is NaN, or the divergence is infinite; Cancelled as
+/// `progress`, counted in windows, says.
 [[nodiscard]] inline Evaluation evaluate(const EvaluatedModel& model,
                                          const EvaluatedModel* reference,
                                          std::span<const TokenId> tokens,
@@ -161,6 +161,9 @@ class Runner {
         if (reference_logits == nullptr) return;
         const std::span<const float> other(reference_logits + row * vocabulary, vocabulary);
         position.divergence = evaluate_detail::kl_divergence(other, own, total);
+        if (!std::isfinite(position.divergence)) {
+          fail("the KL divergence from the reference is ", position.divergence);
+        }
         position.agrees = most_likely(other) == most_likely(own);
       });
       for (Index i = 0; i < size; ++i) {

@@ -41,7 +41,8 @@ struct GenerateOptions {
 };
 
 /// Called after each token with the text that it completed (maybe none, never a part of a
-/// character or of a stop string). Returning false ends the generation.
+/// character or of a stop string), and once more at the end with the last token where text was
+/// held back. Returning false ends the generation.
 using OnToken = std::function<bool(TokenId id, std::string_view text)>;
 
 /// What was generated.
@@ -140,7 +141,9 @@ inline Generation generate(const Decoder& decoder, const Tokenizer& tokenizer,
   const auto advance = [&](std::span<const TokenId> tokens, LogitRows rows) {
     const Slice slice{&session, tokens, rows};
     const auto matrix = decoder.forward({&slice, 1}, workspace);
-    logits = {matrix.data(), static_cast<std::size_t>(matrix.size())};
+    // Ids beyond the tokenizer's, of a vocabulary padded to a round number, are never drawn.
+    logits = {matrix.data(),
+              static_cast<std::size_t>(std::min(matrix.size(), tokenizer.vocab_size()))};
   };
   for (Index first = 0; first < prompt_tokens; first += options.prompt_chunk) {
     const Index count = std::min(options.prompt_chunk, prompt_tokens - first);
@@ -182,10 +185,13 @@ inline Generation generate(const Decoder& decoder, const Tokenizer& tokenizer,
   }
   if (!result.ids.empty() && result.stop != StopReason::StopString &&
       result.stop != StopReason::Cancelled) {
-    // What was held back: the start of a stop string or of a character that never came.
+    // What was held back: the start of a stop string or of a character that never came. The text
+    // has ended, so the callback's answer no longer matters.
     std::string rest(stops.add(stream.flush()));
+    if (stops.found()) result.stop = StopReason::StopString;
     rest += stops.flush();
-    if (!rest.empty()) hand_out(result.ids.back(), rest);
+    result.text += rest;
+    if (on_token && !rest.empty()) on_token(result.ids.back(), rest);
   }
   result.generate_seconds = seconds_since(prompt_end);
   restore.session = nullptr;

@@ -10,9 +10,9 @@
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/token_id.hpp>
 #include <nibble/io/json.hpp>
 #include <nibble/model/model_config.hpp>
-#include <nibble/text/token_id.hpp>
 
 namespace nibble {
 

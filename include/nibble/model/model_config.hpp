@@ -15,11 +15,11 @@
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/token_id.hpp>
 #include <nibble/io/describe.hpp>
 #include <nibble/io/json.hpp>
-#include <nibble/kernels/attention.hpp>
-#include <nibble/model/rope_config.hpp>
-#include <nibble/text/token_id.hpp>
+#include <nibble/kernels/kv_page.hpp>
+#include <nibble/model/parse_rope.hpp>
 
 namespace nibble {
 

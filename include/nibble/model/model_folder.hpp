@@ -10,9 +10,10 @@
 
 #include <nibble/io/json.hpp>
 #include <nibble/model/decoder.hpp>
+#include <nibble/model/float_tensors.hpp>
 #include <nibble/model/generation_config.hpp>
 #include <nibble/model/model_config.hpp>
-#include <nibble/model/packed_checkpoint.hpp>
+#include <nibble/model/packed_tensors.hpp>
 #include <nibble/text/tokenizer.hpp>
 
 namespace nibble {

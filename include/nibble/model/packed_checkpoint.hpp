@@ -1,119 +1,20 @@
-// nibble's own checkpoints: matrices in the packed layout, mapped from a safetensors file as used.
+// Writes nibble's own checkpoints, one tensor in memory at a time.
 #pragma once
 
-#include <cmath>
+#include <cstdint>
 #include <filesystem>
-#include <map>
+#include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include <nibble/core/progress.hpp>
-#include <nibble/io/safetensors.hpp>
 #include <nibble/io/safetensors_writer.hpp>
-#include <nibble/model/tensor_provider.hpp>
+#include <nibble/model/packed_tensors.hpp>
 
 namespace nibble {
-
-/// In the file's metadata: the layout's version, and a JSON object that says of each matrix
-/// {"format", "rows", "cols", and the format's options}. A matrix is a U8 tensor of shape
-/// [panels][panel bytes] at a multiple of 64 bytes; a vector is an F32 tensor.
-namespace packed_metadata {
-inline constexpr const char* layout_key = "nibble.layout_version";
-inline constexpr const char* matrices_key = "nibble.matrices";
-}  // namespace packed_metadata
-
-/// The tensors of a packed checkpoint; matrices borrow the mapped bytes.
-class PackedTensors : public TensorProvider {
- public:
-  /// Throws Error, naming the file, for another layout version or broken metadata.
-  explicit PackedTensors(SafetensorsFile file) : file_(std::move(file)) {
-    const std::string source = path_text(file_.path());
-    const auto& metadata = file_.metadata();
-    const auto version = metadata.find(packed_metadata::layout_key);
-    const auto matrices = metadata.find(packed_metadata::matrices_key);
-    if (version == metadata.end() || matrices == metadata.end()) {
-      fail(source, ": the metadata lacks ", packed_metadata::layout_key, " or ",
-           packed_metadata::matrices_key, "; this is no file of nibble's");
-    }
-    if (version->second != std::to_string(layout_version)) {
-      fail(source, ": layout version ", in_quotes(version->second), ", expected ", layout_version);
-    }
-    const std::string where = concat(source, ": ", packed_metadata::matrices_key);
-    const nlohmann::json json = parse_json(matrices->second, where);
-    if (!json.is_object()) fail(where, ": expected an object, found ", describe_json(json));
-    for (const auto& [name, entry] : json.items()) {
-      const std::string entry_where = concat(where, ": ", in_quotes(name, 200));
-      FormatOptions options;
-      options.group_size = json_field<Index>(entry, "group_size", entry_where);
-      options.asymmetric = json_field<bool>(entry, "asymmetric", entry_where);
-      options.per_tensor = json_field<bool>(entry, "per_tensor", entry_where);
-      const auto format = json_field<std::string>(entry, "format", entry_where);
-      try {
-        matrices_.emplace(name, Entry{make_format(printable(format), options),
-                                      json_field<Index>(entry, "rows", entry_where),
-                                      json_field<Index>(entry, "cols", entry_where)});
-      } catch (const Error& error) {
-        fail(entry_where, ": ", error.what());
-      }
-    }
-  }
-
-  [[nodiscard]] AnyFormat format(const TensorSpec& spec) const override {
-    return find(spec).format;
-  }
-
-  [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ThreadPool&) const override {
-    const Entry& entry = find(spec);
-    const TensorView tensor = file_.at(spec.name);
-    expect_dtype(tensor, DType::U8);
-    return std::visit(
-        [&]<class F>(const F& format) -> AnyMatrix {
-          try {
-            return QuantizedMatrix<F>(format, entry.rows, entry.cols, tensor.data, tensor.owner);
-          } catch (const Error& error) {
-            fail(tensor.where(), ": ", error.what());
-          }
-        },
-        entry.format);
-  }
-
-  [[nodiscard]] std::vector<float> vector(const TensorSpec& spec) const override {
-    const TensorView tensor = file_.at(spec.name);
-    expect_dtype(tensor, DType::F32);
-    expect_shape(tensor, {spec.cols});
-    std::vector<float> values = read_floats(tensor);
-    for (const float value : values) {
-      if (!std::isfinite(value)) fail(tensor.where(), ": holds ", value);
-    }
-    return values;
-  }
-
- private:
-  struct Entry {
-    AnyFormat format;
-    Index rows;
-    Index cols;
-  };
-
-  [[nodiscard]] const Entry& find(const TensorSpec& spec) const {
-    const std::string source = path_text(file_.path());
-    const auto place = matrices_.find(spec.name);
-    if (place == matrices_.end()) fail(source, ": no matrix ", in_quotes(spec.name, 200));
-    const Entry& entry = place->second;
-    if (entry.rows != spec.rows || entry.cols != spec.cols) {
-      fail(source, ": matrix ", in_quotes(spec.name, 200), ": expected ", spec.rows, " x ",
-           spec.cols, ", found ", entry.rows, " x ", entry.cols);
-    }
-    return entry;
-  }
-
-  SafetensorsFile file_;
-  std::map<std::string, Entry, std::less<>> matrices_;
-};
 
 /// A packed checkpoint yet to be written: what is in it, and how large it will be.
 class PackedCheckpoint {
@@ -129,15 +30,10 @@ class PackedCheckpoint {
       }
       const AnyFormat format = tensors.format(spec);
       const std::size_t bytes = packed_bytes(format, spec.rows, spec.cols);
-      const Index panels = divide_up(spec.rows, panel_rows);
-      layouts_.push_back({spec.name, DType::U8, {panels, static_cast<Index>(bytes) / panels}});
-      const FormatOptions options = format_options(format);
-      matrices[spec.name] = {{"format", format_name(format)},
-                             {"rows", spec.rows},
-                             {"cols", spec.cols},
-                             {"group_size", options.group_size.value_or(0)},
-                             {"asymmetric", options.asymmetric},
-                             {"per_tensor", options.per_tensor}};
+      layouts_.push_back({spec.name, DType::U8, packed_shape(format, spec.rows, spec.cols)});
+      matrices[spec.name] = format_to_json(format);
+      matrices[spec.name]["rows"] = spec.rows;
+      matrices[spec.name]["cols"] = spec.cols;
       if (spec.role == TensorRole::Linear) {
         linear_bytes_ += static_cast<double>(bytes);
         linear_weights_ += static_cast<double>(spec.rows) * static_cast<double>(spec.cols);

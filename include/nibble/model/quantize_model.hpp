@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include <nibble/io/atomic_directory.hpp>
 #include <nibble/io/output_file.hpp>
 #include <nibble/model/model_folder.hpp>
+#include <nibble/model/packed_checkpoint.hpp>
 #include <nibble/model/recipe.hpp>
 
 namespace nibble {
@@ -90,10 +92,7 @@ inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& r
   config["quantization_config"] = {{"quant_method", "nibble"},
                                    {"layout_version", layout_version},
                                    {"recipe", recipe_to_json(recipe)}};
-  OutputFile file(folder.path() / "config.json");
-  const std::string text = config.dump(2) + "\n";
-  file.write(std::as_bytes(std::span(text)));
-  file.commit(Sync::yes);
+  write_text_file(folder.path() / "config.json", config.dump(2) + "\n", Sync::yes);
 
   constexpr std::array<std::string_view, 6> companions{
       "tokenizer.json",          "tokenizer_config.json", "generation_config.json",

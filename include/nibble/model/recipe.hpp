@@ -4,14 +4,17 @@
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include <nibble/io/json.hpp>
+#include <nibble/model/format_json.hpp>
 #include <nibble/model/tensor_specs.hpp>
 #include <nibble/quantize/quantizers.hpp>
 
@@ -112,14 +115,9 @@ struct Recipe {
     if (parsed.keep) {
       if (rule.size() > 2) fail(where, ": \"keep\" goes with \"tensors\" alone");
     } else {
-      FormatOptions options;
-      options.group_size = json_optional<Index>(rule, "group", where);
-      options.asymmetric = json_optional<bool>(rule, "asymmetric", where).value_or(false);
-      options.per_tensor = json_optional<bool>(rule, "per_tensor", where).value_or(false);
-      const auto format = json_field<std::string>(rule, "format", where);
+      parsed.format = format_from_json(rule, where);
       const auto method = json_optional<std::string>(rule, "method", where).value_or("rtn");
       try {
-        parsed.format = make_format(printable(format), options);
         parsed.method = make_quantizer(printable(method));
       } catch (const Error& error) {
         fail(where, ": ", error.what());
@@ -135,16 +133,6 @@ struct Recipe {
   return parse_recipe(read_json_file(path, std::uint64_t{16} << 20), path_text(path));
 }
 
-/// The options of a format as recipes and files spell them.
-[[nodiscard]] inline nlohmann::json format_to_json(const AnyFormat& format) {
-  const FormatOptions options = format_options(format);
-  nlohmann::json json{{"format", format_name(format)}};
-  if (options.group_size.value_or(0) != 0) json["group"] = *options.group_size;
-  if (options.asymmetric) json["asymmetric"] = true;
-  if (options.per_tensor) json["per_tensor"] = true;
-  return json;
-}
-
 /// What `parse_recipe` reads.
 [[nodiscard]] inline nlohmann::json recipe_to_json(const Recipe& recipe) {
   nlohmann::json rules = nlohmann::json::array();
@@ -152,8 +140,6 @@ struct Recipe {
     nlohmann::json json = rule.keep ? nlohmann::json{{"keep", true}} : format_to_json(rule.format);
     json["tensors"] = rule.tensors;
     if (!rule.keep) {
-      // A whole row is not every format's default, so it is always spelled out.
-      json["group"] = format_options(rule.format).group_size.value_or(0);
       json["method"] =
           std::visit([]<class Q>(const Q&) { return std::string(Q::name); }, rule.method);
     }

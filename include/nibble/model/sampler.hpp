@@ -11,7 +11,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/random.hpp>
-#include <nibble/text/token_id.hpp>
+#include <nibble/core/token_id.hpp>
 
 namespace nibble {
 

@@ -65,10 +65,10 @@ class AttentionLayer {
     const auto count = static_cast<Index>(tokens.size());
     const Index query_width = shape_.heads * shape_.head_dim;
     const Index key_width = shape_.kv_heads * shape_.head_dim;
-    float* queries = floats(scratch.queries, count * query_width);
-    float* keys = floats(scratch.keys, count * key_width);
-    float* values = floats(scratch.values, count * key_width);
-    float* heads = floats(scratch.heads, count * query_width);
+    float* queries = scratch.queries.make_room<float>(count * query_width);
+    float* keys = scratch.keys.make_room<float>(count * key_width);
+    float* values = scratch.values.make_room<float>(count * key_width);
+    float* heads = scratch.heads.make_room<float>(count * query_width);
 
     q_proj_.forward(input, execution, queries, query_width);
     k_proj_.forward(input, execution, keys, key_width);
@@ -108,11 +108,6 @@ class AttentionLayer {
   }
 
  private:
-  [[nodiscard]] static float* floats(AlignedBuffer& buffer, Index count) {
-    buffer.reserve(static_cast<std::size_t>(count) * sizeof(float));
-    return buffer.as<float>();
-  }
-
   /// Normalizes and rotates the heads of one token.
   void place_heads(float* heads, Index count, const std::optional<RmsNorm>& norm,
                    const TokenPlace& token, const KernelTable& kernels) const noexcept {

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cassert>
-#include <cstdint>
 #include <span>
 #include <utility>
 
+#include <nibble/core/token_id.hpp>
 #include <nibble/format/any_matrix.hpp>
 #include <nibble/nn/execution.hpp>
 
@@ -22,7 +22,7 @@ class Embedding {
   [[nodiscard]] const AnyMatrix& weight() const noexcept { return weight_; }
 
   /// Writes a token's vector, [size()]. The id is within the vocabulary.
-  void lookup(std::int32_t id, float* output) const noexcept {
+  void lookup(TokenId id, float* output) const noexcept {
     assert(id >= 0 && id < vocabulary());
     weight_.dequantize_row(id, {output, static_cast<std::size_t>(size())});
   }

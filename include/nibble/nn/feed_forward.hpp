@@ -33,11 +33,8 @@ class FeedForward {
                float* output) const {
     const Index tokens = input.tokens();
     const Index width = gate_proj_.outputs();
-    const std::size_t bytes = static_cast<std::size_t>(tokens * width) * sizeof(float);
-    scratch.gate.reserve(bytes);
-    scratch.up.reserve(bytes);
-    float* gate = scratch.gate.as<float>();
-    float* up = scratch.up.as<float>();
+    float* gate = scratch.gate.make_room<float>(tokens * width);
+    float* up = scratch.up.make_room<float>(tokens * width);
 
     gate_proj_.forward(input, execution, gate, width);
     up_proj_.forward(input, execution, up, width);

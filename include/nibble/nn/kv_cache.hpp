@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -22,6 +23,10 @@ class KvPool {
   /// needed and given back with the pool. Throws Error where not even one page fits.
   KvPool(const KvPageLayout& layout, std::size_t budget)
       : layout_(layout), page_limit_(budget / std::max<std::size_t>(layout.page_bytes(), 1)) {
+    if (!layout.fits_in_memory()) {
+      fail("a KV page of ", layout.layers, " layers of ", layout.heads, " heads of ",
+           layout.head_dim, " does not fit in memory");
+    }
     if (page_limit_ == 0) {
       fail("KV budget of ", budget, " bytes: a page of ", page_positions, " positions takes ",
            layout.page_bytes());
@@ -105,7 +110,10 @@ class KvCache {
   }
 
   /// Declares positions below `positions`, for which pages are reserved, to be stored.
-  void set_length(Index positions) noexcept { length_ = positions; }
+  void set_length(Index positions) noexcept {
+    assert(positions >= 0 && positions <= static_cast<Index>(pages_.size()) * page_positions);
+    length_ = positions;
+  }
 
   /// Forgets positions from `positions` on and gives back the pages that hold no other.
   void truncate(Index positions) noexcept {

@@ -1,6 +1,7 @@
 // Root-mean-square normalization with a learned weight.
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 

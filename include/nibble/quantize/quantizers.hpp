@@ -2,10 +2,10 @@
 #pragma once
 
 #include <concepts>
-#include <optional>
+#include <cstddef>
 #include <string>
 #include <string_view>
-#include <tuple>
+#include <utility>
 #include <variant>
 
 #include <nibble/quantize/round_to_nearest.hpp>

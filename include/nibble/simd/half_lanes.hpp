@@ -1,7 +1,7 @@
 // Loading and storing lanes of 16-bit floats and of bytes.
 #pragma once
 
-#include <bit>
+#include <concepts>
 #include <cstdint>
 
 #include <nibble/core/half.hpp>
@@ -40,18 +40,6 @@ template <InstructionSet Isa>
   alignas(64) float values[lane_count];
   for (int i = 0; i < lane_count; ++i) values[i] = nibble::to_float(data[i]);
   return Floats<Isa>::load(values);
-}
-
-/// Rounds to nearest, ties to even.
-template <InstructionSet Isa, class T>
-inline void store_floats(const Floats<Isa>& value, T* data) noexcept {
-  if constexpr (std::same_as<T, float>) {
-    value.store(data);
-  } else {
-    alignas(64) float values[lane_count];
-    value.store(values);
-    for (int i = 0; i < lane_count; ++i) data[i] = nibble::from_float<T>(values[i]);
-  }
 }
 
 }  // namespace nibble::simd

@@ -56,9 +56,10 @@ using Native = Avx2;
 using Native = Generic;
 #endif
 
-/// The name of the instruction set that code compiled with these flags uses by default.
+/// The name of an instruction set, by default of the one that the compiler's flags allow.
+template <InstructionSet Isa = Native>
 [[nodiscard]] constexpr const char* describe() noexcept {
-  return Native::name;
+  return Isa::name;
 }
 
 }  // namespace nibble::simd

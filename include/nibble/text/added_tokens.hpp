@@ -14,10 +14,10 @@
 #include <vector>
 
 #include <nibble/core/error.hpp>
+#include <nibble/core/token_id.hpp>
 #include <nibble/io/describe.hpp>
 #include <nibble/io/json.hpp>
 #include <nibble/text/normalizer.hpp>
-#include <nibble/text/token_id.hpp>
 #include <nibble/text/unicode.hpp>
 #include <nibble/text/utf8.hpp>
 #include <nibble/text/vocabulary.hpp>

@@ -13,11 +13,11 @@
 #include <vector>
 
 #include <nibble/core/error.hpp>
+#include <nibble/core/token_id.hpp>
 #include <nibble/io/describe.hpp>
 #include <nibble/io/json.hpp>
 #include <nibble/text/byte_level.hpp>
 #include <nibble/text/merge_table.hpp>
-#include <nibble/text/token_id.hpp>
 #include <nibble/text/vocabulary.hpp>
 
 namespace nibble::text {

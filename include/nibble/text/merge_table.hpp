@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include <nibble/text/token_id.hpp>
+#include <nibble/core/token_id.hpp>
 
 namespace nibble::text {
 

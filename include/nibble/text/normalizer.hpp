@@ -93,8 +93,6 @@ class Normalizer {
     return normalizer;
   }
 
-  [[nodiscard]] bool is_identity() const noexcept { return forms_.empty(); }
-
   /// `text` (valid UTF-8), normalized; `storage` holds the result where it needs a place.
   [[nodiscard]] std::string_view apply(std::string_view text, std::string& storage) const {
     for (const NormalizationForm form : forms_) {

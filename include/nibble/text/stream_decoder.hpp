@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include <nibble/text/token_id.hpp>
+#include <nibble/core/token_id.hpp>
 #include <nibble/text/tokenizer.hpp>
 #include <nibble/text/utf8.hpp>
 

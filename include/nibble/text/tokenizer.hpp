@@ -14,6 +14,7 @@
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/token_id.hpp>
 #include <nibble/io/describe.hpp>
 #include <nibble/io/json.hpp>
 #include <nibble/io/text_file.hpp>
@@ -22,7 +23,6 @@
 #include <nibble/text/normalizer.hpp>
 #include <nibble/text/post_processor.hpp>
 #include <nibble/text/pre_tokenizer.hpp>
-#include <nibble/text/token_id.hpp>
 #include <nibble/text/utf8.hpp>
 
 namespace nibble {

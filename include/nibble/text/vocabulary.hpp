@@ -12,10 +12,10 @@
 #include <vector>
 
 #include <nibble/core/error.hpp>
+#include <nibble/core/token_id.hpp>
 #include <nibble/io/describe.hpp>
 #include <nibble/io/json.hpp>
 #include <nibble/text/byte_level.hpp>
-#include <nibble/text/token_id.hpp>
 
 namespace nibble::text {
 
@@ -40,6 +40,11 @@ class Vocabulary {
                               : token_id(value, last, concat(where, ": token ", in_quotes(token)));
       largest = id > largest ? id : largest;
       written_bytes += token.size();
+    }
+    // Ids far beyond the number of tokens would take memory out of proportion to the file.
+    const std::size_t most = 4 * vocab.size() + 65536;
+    if (std::cmp_greater_equal(largest, most)) {
+      fail(where, ": id ", largest, " is out of proportion to ", vocab.size(), " tokens");
     }
     tokens_.resize(static_cast<std::size_t>(largest + 1));
     ids_.reserve(vocab.size());

@@ -1,0 +1,86 @@
+// Round-to-nearest against the figures of the GPTQ authors' grid in PyTorch, on a whole book.
+
+#include <cmath>
+
+#include <nibble/io/json.hpp>
+#include <nibble/io/text_file.hpp>
+#include <nibble/model/evaluate.hpp>
+
+#include "support/catch.hpp"
+#include "support/tiny_model.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define NIBBLE_TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NIBBLE_TEST_SANITIZED 1
+#endif
+#endif
+
+namespace nibble {
+namespace {
+
+using namespace test;
+
+/// A row of reference/quality.json.
+struct QualityRow {
+  const char* name;
+  const char* format;
+  Index group;
+  bool asymmetric;
+};
+
+/// Float activations, float32 KV, windows of 1,024: perplexity within `perplexity_bound`, KL
+/// divergence within 1 %.
+void check_rows(const std::string& model_name, const std::vector<QualityRow>& rows,
+                double perplexity_bound) {
+  NIBBLE_REQUIRE_FIXTURES(fixtures);
+#if defined(NIBBLE_TEST_SANITIZED)
+  WARN("skipped: a whole book takes too long under a sanitizer; the plain build runs it");
+  SUCCEED();
+#else
+  const auto reference_file = read_json_file(fixtures / "reference" / "quality.json");
+  const ModelFolder folder(fixtures / "models" / model_name);
+  const auto tokens =
+      folder.tokenizer().encode(read_text_file(fixtures / "text" / "Stevenson_Treasure_1883.txt"));
+  ThreadPool pool;
+  const Decoder decoder = loaded(folder, pool);
+  const EvaluatedModel reference{&decoder, ActivationMode::Float, KvType::Float32};
+  for (const QualityRow& row : rows) {
+    const auto& expected = reference_file.at(model_name + " | RTN " + row.name);
+    const Decoder packed = quantized(
+        folder, uniform_recipe(row.format, {.group_size = row.group, .asymmetric = row.asymmetric}),
+        pool);
+    const EvaluatedModel model{&packed, ActivationMode::Float, KvType::Float32};
+    const Evaluation found = evaluate(model, &reference, tokens, {}, pool);
+    CAPTURE(model_name, row.name, found.perplexity, found.kl_divergence);
+    CHECK(std::abs(found.perplexity - expected.at("ppl").get<double>()) <= perplexity_bound);
+    const auto divergence = expected.at("kld").get<double>();
+    CHECK(std::abs(found.kl_divergence - divergence) <= 0.01 * divergence);
+  }
+#endif
+}
+
+TEST_CASE("float32 perplexity of novella-5m on a whole book") {
+  NIBBLE_REQUIRE_FIXTURES(fixtures);
+#if defined(NIBBLE_TEST_SANITIZED)
+  WARN("skipped: a whole book takes too long under a sanitizer; the plain build runs it");
+  SUCCEED();
+#else
+  const ModelFolder folder(fixtures / "models" / "novella-5m");
+  const auto tokens =
+      folder.tokenizer().encode(read_text_file(fixtures / "text" / "Stevenson_Treasure_1883.txt"));
+  ThreadPool pool;
+  const Decoder decoder = loaded(folder, pool);
+  const Evaluation found =
+      evaluate({&decoder, ActivationMode::Float, KvType::Float32}, nullptr, tokens, {}, pool);
+  CHECK(std::abs(found.perplexity - 35.6165) <= 0.005);
+#endif
+}
+
+TEST_CASE("round-to-nearest of novella-28m has the reference's perplexity and divergence") {
+  check_rows("novella-28m", {{"w4 g128 asym", "int4", 128, true}}, 0.05);
+}
+
+}  // namespace
+}  // namespace nibble
