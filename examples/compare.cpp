@@ -41,7 +41,7 @@ constexpr std::array<Width, 8> widths{{{Float32Format::name, {}},
 struct Options {
   std::string model, text, output;
   std::vector<std::string> formats;
-  EvaluateOptions evaluate{.window = 0, .max_windows = 0};  // window 0: the default
+  WindowOptions windows;
   CommonOptions common;
   RunOptions run;
 
@@ -55,12 +55,7 @@ struct Options {
     app.add_option("--formats", formats, "Rows to compare, separated by commas (default: all)")
         ->delimiter(',')
         ->check(CLI::IsMember(names));
-    app.add_option("--window", evaluate.window,
-                   "Tokens predicted in one sequence (default: 1024, or the context if shorter)")
-        ->check(at_least(1));
-    app.add_option("--windows", evaluate.max_windows, "Use the first so many windows; 0: all")
-        ->check(at_least(0))
-        ->capture_default_str();
+    windows.add_to(app);
     run.add_to(app);
     common.add_to(app);
     app.footer(
@@ -166,11 +161,9 @@ void compare(const Options& options) {
   check_output(options.output);
   const ModelFolder model(options.model);
   (void)model.float_tensors();  // an error, before the long work, where it is quantized already
-  const std::vector<TokenId> tokens = model.tokenizer().encode(read_text_file(options.text));
-  EvaluateOptions evaluate_options = options.evaluate;
-  if (evaluate_options.window == 0) {
-    evaluate_options.window = std::min(Index{1024}, model.config().max_positions);
-  }
+  const std::vector<TokenId> tokens = encode_file(model, options.text);
+  const EvaluateOptions evaluate_options =
+      options.windows.evaluate_options(model.config().max_positions);
   // Float weights are exact as they are stored, so this is the float32 model.
   const Decoder reference_decoder = model.load(pool, console.loading());
   const EvaluatedModel reference{&reference_decoder, ActivationMode::Float, KvType::Float32};

@@ -21,7 +21,7 @@ using namespace nibble::example;
 
 struct Options {
   std::string model, text, reference;
-  EvaluateOptions evaluate{.window = 0, .max_windows = 0};  // window 0: the default
+  WindowOptions windows;
   CommonOptions common;
   RunOptions run;
 
@@ -31,12 +31,7 @@ struct Options {
     app.add_option("--reference", reference,
                    "Folder of the model to measure the distance from; it runs with float "
                    "activations and float32 KV");
-    app.add_option("--window", evaluate.window,
-                   "Tokens predicted in one sequence (default: 1024, or the context if shorter)")
-        ->check(at_least(1));
-    app.add_option("--windows", evaluate.max_windows, "Use the first so many windows; 0: all")
-        ->check(at_least(0))
-        ->capture_default_str();
+    windows.add_to(app);
     run.add_to(app);
     common.add_to(app);
     app.footer(
@@ -52,18 +47,13 @@ void evaluate_model(const Options& options) {
   Console console;
   ThreadPool pool(options.common.threads);
   const ModelFolder model(options.model);
-  const std::vector<TokenId> tokens = model.tokenizer().encode(read_text_file(options.text));
+  const std::vector<TokenId> tokens = encode_file(model, options.text);
   std::optional<ModelFolder> reference_model;
   if (!options.reference.empty()) reference_model.emplace(options.reference);
 
-  EvaluateOptions evaluate_options = options.evaluate;
-  if (evaluate_options.window == 0) {
-    evaluate_options.window = std::min(Index{1024}, model.config().max_positions);
-    if (reference_model) {
-      evaluate_options.window =
-          std::min(evaluate_options.window, reference_model->config().max_positions);
-    }
-  }
+  Index context = model.config().max_positions;
+  if (reference_model) context = std::min(context, reference_model->config().max_positions);
+  const EvaluateOptions evaluate_options = options.windows.evaluate_options(context);
   const Decoder decoder = model.load(pool, console.loading());
   std::optional<Decoder> reference_decoder;
   if (reference_model) reference_decoder.emplace(reference_model->load(pool, console.loading()));

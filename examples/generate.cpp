@@ -104,13 +104,17 @@ double per_second(std::size_t tokens, double seconds) {
 void generate_text(const Options& options) {
   Console console;
   ThreadPool pool(options.common.threads);
+  const Stopwatch opening;
   const ModelFolder model(options.model);
+  const double open_seconds = opening.seconds();
   const Tokenizer tokenizer = model.tokenizer();
   const GenerationDefaults defaults = model.generation_defaults();
   const std::string prompt = options.prompt == "-" ? read_standard_input() : options.prompt;
   if (prompt.empty()) fail("PROMPT: is empty");
   const std::vector<TokenId> prompt_ids = tokenizer.encode(prompt);
+  const Stopwatch loading;
   const Decoder decoder = model.load(pool, console.loading());
+  const double load_seconds = open_seconds + loading.seconds();
   const Index context = decoder.config().max_positions;
   const auto prompt_tokens = static_cast<Index>(prompt_ids.size());
   const Index positions = std::min(context, prompt_tokens + std::min(options.tokens, context));
@@ -159,6 +163,7 @@ void generate_text(const Options& options) {
   json["stop"] = stop_reason_name(result.stop);
   json["prompt_tokens"] = prompt_ids.size();
   json["generated_tokens"] = result.ids.size();
+  json["load_seconds"] = load_seconds;  // of the weights, without the tokenizer
   json["prompt_seconds"] = result.prompt_seconds;
   json["generate_seconds"] = result.generate_seconds;
   json["prompt_tokens_per_second"] = prompt_rate;

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <map>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -109,6 +110,10 @@ void quantize(const Options& options) {
   const Recipe recipe = options.recipe();
   const ModelFolder model(options.model);
   const QuantizedTensors tensors(model.float_tensors(), recipe);
+  std::error_code code;
+  if (!options.overwrite && std::filesystem::exists(options.out, code)) {
+    fail(options.out, ": exists already; --overwrite replaces a model folder");
+  }
   const std::uint64_t size_before = weights_file_size(model);
 
   console.banner(banner(model, pool));

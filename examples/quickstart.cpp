@@ -2,7 +2,6 @@
 #include <exception>
 #include <iostream>
 #include <string_view>
-#include <vector>
 
 #include <nibble/nibble.hpp>
 
@@ -12,11 +11,14 @@ int main(int argc, char** argv) try {
   const nibble::Decoder decoder = nibble::quantize_model(
       model, nibble::Recipe::uniform(nibble::RoundToNearest{}, nibble::make_format("int4")), pool);
 
+  const std::string_view prompt = "It was a dark night, and";
   const nibble::Tokenizer tokenizer = model.tokenizer();
-  const std::vector<nibble::TokenId> prompt = tokenizer.encode("It was a dark night, and");
   nibble::Session session = decoder.make_session(256);  // room for 256 tokens
   nibble::Workspace workspace(pool);
-  nibble::generate(decoder, tokenizer, prompt, session, workspace, {.max_tokens = 40},
+  const nibble::GenerateOptions options{.max_tokens = 60,
+                                        .sampling = {.temperature = 0.8F, .top_p = 0.95F}};
+  std::cout << prompt;
+  nibble::generate(decoder, tokenizer, tokenizer.encode(prompt), session, workspace, options,
                    [](nibble::TokenId, std::string_view text) {
                      std::cout << text << std::flush;
                      return true;  // false would end it here

@@ -13,7 +13,7 @@ log=build/demo.log
 export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
 
 mkdir -p build
-echo "demo: building the programs (log: $log)"
+echo "demo: building the programs, which takes a few minutes (log: $log)"
 if ! cmake --workflow --preset demo >"$log" 2>&1; then
   tail -n 40 "$log" >&2
   echo "error: the build failed; all of its output is in $log" >&2
@@ -25,7 +25,7 @@ echo "demo: $model at every bit-width, on $text"
 
 echo
 echo "demo: $model goes on with a story"
-"$programs/nibble-generate" "$model" "The captain looked at the map and" -n 60 --temperature 0
+"$programs/nibble-generate" "$model" "The captain looked at the map and" -n 80 --temperature 0.8 --top-p 0.95 --seed 1
 
 echo
 echo "demo: the figures are in build/demo/compare.json, the plot in build/demo/compare.svg"

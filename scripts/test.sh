@@ -35,6 +35,14 @@ run() {  # preset, what it shows
   passed+=("$step$closing")
 }
 
+step="the code's format"
+if [[ $(clang-format --version) == *"version 14."* ]]; then
+  find include examples tests -name '*.[hc]pp' -exec clang-format --dry-run -Werror {} +
+  passed+=("every file is as clang-format has it")
+else
+  echo "test.sh: no format check, which takes clang-format 14 (others differ in details)"
+fi
+
 run test "g++: every header by itself, all tests"
 run clang "clang++: every header by itself"
 run asan "clang++ with address and undefined-behaviour sanitizers: all tests"

@@ -1,6 +1,8 @@
 // The arguments that programs share.
 #pragma once
 
+#include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +10,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/kernels/kv_page.hpp>
+#include <nibble/model/evaluate.hpp>
 #include <nibble/nn/execution.hpp>
 
 namespace nibble::example {
@@ -58,6 +61,26 @@ struct RunOptions {
     return parse_activation_mode(activations);
   }
   [[nodiscard]] KvType kv_type() const { return parse_kv_type(kv); }
+};
+
+/// What programs take that measure quality on a text.
+struct WindowOptions {
+  std::optional<Index> window;
+  Index windows = 0;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--window", window,
+                   "Tokens predicted in one sequence (default: 1024, or the context if shorter)")
+        ->check(at_least(1));
+    app.add_option("--windows", windows, "Use the first so many windows; 0: all")
+        ->check(at_least(0))
+        ->capture_default_str();
+  }
+
+  /// For models whose shortest context is `context`.
+  [[nodiscard]] EvaluateOptions evaluate_options(Index context) const {
+    return {window.value_or(std::min(Index{1024}, context)), windows};
+  }
 };
 
 }  // namespace nibble::example

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,18 @@ class Stopwatch {
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
+
+/// The tokens of a text file, as the tokenizer begins a text. Throws Error, naming the file.
+[[nodiscard]] inline std::vector<TokenId> encode_file(const ModelFolder& model,
+                                                      const std::filesystem::path& file) {
+  const std::string text = read_text_file(file);
+  const Tokenizer tokenizer = model.tokenizer();
+  try {
+    return tokenizer.encode(text);
+  } catch (const Error& error) {
+    fail(path_text(file), ": ", error.what());
+  }
+}
 
 /// A model's name for people: that of its folder.
 [[nodiscard]] inline std::string model_name(const ModelFolder& model) {

@@ -45,8 +45,7 @@ class ClippedRoundToNearest {
             const auto group = weights.subspan(first, std::min(size, weights.size() - first));
             const nibble::GroupGrid grid = best_grid<Bits>(group, format.has_zeros, source.name);
             for (std::size_t i = 0; i < group.size(); ++i) {
-              codes[first + i] =
-                  nibble::nearest_code(group[i], nibble::to_float(grid.scale), grid.zero, Bits);
+              codes[first + i] = nibble::nearest_code(group[i], grid.step, grid.zero, Bits);
             }
             scales.push_back(grid.scale);
             zeros.push_back(grid.zero);
@@ -67,7 +66,7 @@ class ClippedRoundToNearest {
       const float scale = nibble::to_float(grid.scale);
       double error = 0;
       for (const float weight : weights) {
-        const int level = nibble::nearest_code(weight, scale, grid.zero, Bits) - grid.zero;
+        const int level = nibble::nearest_code(weight, grid.step, grid.zero, Bits) - grid.zero;
         const double difference = static_cast<double>(weight) - scale * static_cast<float>(level);
         error += difference * difference;
       }

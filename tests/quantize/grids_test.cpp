@@ -16,11 +16,12 @@ namespace {
 
 struct ReferenceGrid {
   float scale = 0;
+  float step = 0;
   int zero = 0;
 };
 
-/// The authors' Quantizer step by step, in float32, and then the scale rounded to float16; the zero
-/// point is chosen on the rounded scale.
+/// The authors' Quantizer step by step, in float32, and then the scale rounded to float16; zero
+/// point and codes are chosen on the rounded scale if asymmetric, else codes on the authors' own.
 ReferenceGrid reference_grid(const std::vector<float>& weights, int bits, bool asymmetric) {
   const float maxq = std::exp2(static_cast<float>(bits)) - 1;
   float xmin = std::min(*std::min_element(weights.begin(), weights.end()), 0.0F);
@@ -33,17 +34,18 @@ ReferenceGrid reference_grid(const std::vector<float>& weights, int bits, bool a
     xmin = -1;
     xmax = 1;
   }
-  const float scale = to_float(to_float16((xmax - xmin) / maxq));
-  if (!asymmetric) return {scale, static_cast<int>((maxq + 1) / 2)};
-  if (scale == 0) return {scale, 0};
+  const float step = (xmax - xmin) / maxq;
+  const float scale = to_float(to_float16(step));
+  if (!asymmetric) return {scale, scale == 0 ? 0 : step, static_cast<int>((maxq + 1) / 2)};
+  if (scale == 0) return {scale, 0, 0};
   // The quotient of two floats in double, rounded to float: a float division.
   const auto quotient = static_cast<float>(-static_cast<double>(xmin) / scale);
-  return {scale, static_cast<int>(std::clamp(std::rint(quotient), 0.0F, maxq))};
+  return {scale, scale, static_cast<int>(std::clamp(std::rint(quotient), 0.0F, maxq))};
 }
 
 int reference_code(float weight, const ReferenceGrid& grid, int bits) {
   if (grid.scale == 0) return grid.zero;
-  const auto quotient = static_cast<float>(static_cast<double>(weight) / grid.scale);
+  const auto quotient = static_cast<float>(static_cast<double>(weight) / grid.step);
   return static_cast<int>(
       std::clamp(std::rint(static_cast<double>(quotient)) + grid.zero, 0.0, std::exp2(bits) - 1));
 }
@@ -52,9 +54,9 @@ void check_group(const std::vector<float>& weights, int bits, bool asymmetric, i
   const ReferenceGrid expected = reference_grid(weights, bits, asymmetric);
   const GroupGrid grid = min_max_grid(weights, bits, asymmetric, "w");
   const float scale = to_float(grid.scale);
-  failures += scale != expected.scale || grid.zero != expected.zero;
+  failures += scale != expected.scale || grid.zero != expected.zero || grid.step != expected.step;
   for (const float weight : weights) {
-    const int code = nearest_code(weight, scale, grid.zero, bits);
+    const int code = nearest_code(weight, grid.step, grid.zero, bits);
     failures += code != reference_code(weight, expected, bits);
     // Half a step away; at the ends the grid falls short by half a step (the zero point is rounded;
     // a symmetric grid has one level less above 0) and by the rounding of the scale to float16.
@@ -98,7 +100,7 @@ TEST_CASE("an all-zero group spans -1 to 1", "[grids]") {
       // -min / scale lies around the middle, between two codes.
       CHECK(std::abs(grid.zero - max_code / 2) <= 0.5F);
       for (const float weight : weights) {
-        CHECK(nearest_code(weight, to_float(grid.scale), grid.zero, bits) == grid.zero);
+        CHECK(nearest_code(weight, grid.step, grid.zero, bits) == grid.zero);
       }
     }
   }
@@ -109,6 +111,7 @@ TEST_CASE("a scale that rounds to 0 gives every weight the zero point", "[grids]
   for (const bool asymmetric : {false, true}) {
     const GroupGrid grid = min_max_grid(weights, 4, asymmetric, "w");
     CHECK(to_float(grid.scale) == 0);
+    CHECK(grid.step == 0);
     CHECK(grid.zero == (asymmetric ? 0 : 8));
     for (const float weight : weights) CHECK(nearest_code(weight, 0, grid.zero, 4) == grid.zero);
   }

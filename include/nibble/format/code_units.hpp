@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include <nibble/core/checked.hpp>
 #include <nibble/format/panels.hpp>
@@ -26,6 +27,27 @@ struct CodeUnit {
   static constexpr Index inputs = Bits == 8 ? 4 : Bits == 4 ? 8 : Bits == 3 ? 32 : 16;
   static constexpr std::size_t bytes = Bits == 3 ? 192 : 64;
   static constexpr Index quads = inputs / 4;
+
+  /// Of rows in groups of `group_size` inputs (0: a whole row) that keep `group_bytes` in the
+  /// header for each row and group.
+  [[nodiscard]] static PanelLayout layout(Index cols, Index group_size, std::size_t group_bytes,
+                                          bool has_zeros) noexcept {
+    const Index size = group_size == 0 ? cols : group_size;
+    const Index groups = size == 0 ? 0 : divide_up(cols, size);
+    const std::size_t header =
+        round_up(static_cast<std::size_t>(groups * panel_rows) * group_bytes, alignment);
+    return {.group_size = size,
+            .groups = groups,
+            .has_zeros = has_zeros,
+            .header_bytes = header,
+            .panel_bytes = header + static_cast<std::size_t>(divide_up(cols, inputs)) * bytes};
+  }
+
+  /// Stores the codes of a row where zero bits are.
+  static void write_row(std::byte* codes, Index lane, std::span<const std::uint8_t> row) noexcept {
+    Index col = 0;
+    for (const std::uint8_t code : row) write(codes, lane, col++, code);
+  }
 
   /// Stores a code below 2^Bits where zero bits are; `codes` is where the panel's codes begin.
   static void write(std::byte* codes, Index lane, Index col, unsigned code) noexcept {

@@ -52,28 +52,17 @@ requires(Bits == 8 || Bits == 4 || Bits == 3 || Bits == 2) struct GroupInt {
   }
 
   [[nodiscard]] PanelLayout layout(Index cols) const {
-    const Index size = group_size == 0 ? cols : group_size;
-    const Index groups = size == 0 ? 0 : divide_up(cols, size);
-    const auto lanes = static_cast<std::size_t>(groups * panel_rows);
-    const std::size_t header = round_up(lanes * (has_zeros ? 3 : 2), alignment);
-    const std::size_t codes = static_cast<std::size_t>(divide_up(cols, Unit::inputs)) * Unit::bytes;
-    return {.group_size = size,
-            .groups = groups,
-            .has_zeros = has_zeros,
-            .header_bytes = header,
-            .panel_bytes = header + codes};
+    return Unit::layout(cols, group_size, has_zeros ? 3 : 2, has_zeros);
   }
 
-  static void write_row(std::byte* panel, const PanelLayout& layout, Index lane, Index cols,
+  static void write_row(std::byte* panel, const PanelLayout& layout, Index lane, Index,
                         const Row& row) {
     for (Index group = 0; group < layout.groups; ++group) {
       const auto g = static_cast<std::size_t>(group);
       std::memcpy(panel + scale_offset(lane, group), &row.scales[g], sizeof(Float16));
       if (layout.has_zeros) panel[zero_offset(layout, lane, group)] = std::byte{row.zeros[g]};
     }
-    for (Index col = 0; col < cols; ++col) {
-      Unit::write(panel + layout.header_bytes, lane, col, row.codes[static_cast<std::size_t>(col)]);
-    }
+    Unit::write_row(panel + layout.header_bytes, lane, row.codes);
   }
 
   [[nodiscard]] static unsigned code(const std::byte* panel, const PanelLayout& layout, Index lane,

@@ -47,27 +47,17 @@ struct ZeroOneInt8 {
   }
 
   [[nodiscard]] PanelLayout layout(Index cols) const {
-    const Index size = group_size == 0 ? cols : group_size;
-    const Index groups = size == 0 ? 0 : divide_up(cols, size);
-    const std::size_t header = static_cast<std::size_t>(2 * groups * panel_rows) * sizeof(float);
-    const std::size_t codes = static_cast<std::size_t>(divide_up(cols, Unit::inputs)) * Unit::bytes;
-    return {.group_size = size,
-            .groups = groups,
-            .has_zeros = false,
-            .header_bytes = header,
-            .panel_bytes = header + codes};
+    return Unit::layout(cols, group_size, 2 * sizeof(float), false);
   }
 
-  static void write_row(std::byte* panel, const PanelLayout& layout, Index lane, Index cols,
+  static void write_row(std::byte* panel, const PanelLayout& layout, Index lane, Index,
                         const Row& row) {
     for (Index group = 0; group < layout.groups; ++group) {
       const auto g = static_cast<std::size_t>(group);
       std::memcpy(panel + minimum_offset(lane, group), &row.minima[g], sizeof(float));
       std::memcpy(panel + maximum_offset(layout, lane, group), &row.maxima[g], sizeof(float));
     }
-    for (Index col = 0; col < cols; ++col) {
-      Unit::write(panel + layout.header_bytes, lane, col, row.codes[static_cast<std::size_t>(col)]);
-    }
+    Unit::write_row(panel + layout.header_bytes, lane, row.codes);
   }
 
   [[nodiscard]] static unsigned code(const std::byte* panel, const PanelLayout& layout, Index lane,

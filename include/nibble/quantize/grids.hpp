@@ -1,7 +1,7 @@
 // The min-max grids of round-to-nearest, and the code that a weight gets on a grid.
 //
 // Source of the group grids: Frantar et al., "GPTQ" (2022), the `Quantizer` of the authors' code,
-// with the scale rounded to float16 before any code is chosen.
+// with scales that are stored in float16.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +19,11 @@ namespace nibble {
 struct GroupGrid {
   Float16 scale;
   std::uint8_t zero = 0;
+  /// What a weight is divided by to get its code. Asymmetric: the scale, so that the code is the
+  /// nearest with what is stored. Symmetric: the scale before it was rounded to float16. There
+  /// -max|w| lies halfway between codes 0 and 1, in every group, and this step has the tie fall as
+  /// in the authors' code; the rounded scale would not. 0 where the scale rounds to 0.
+  float step = 0;
 };
 
 /// The grid that spans the group's range and 0. Symmetric: range 2 max|w|, zero 2^(bits-1).
@@ -47,23 +52,23 @@ struct GroupGrid {
     fail("tensor '", tensor, "': a group's scale is ", range, ", beyond float16's largest, ",
          float16_max);
   }
-  GroupGrid grid{to_float16((high - low) / max_code), static_cast<std::uint8_t>(1 << (bits - 1))};
-  if (asymmetric) {
-    const float scale = to_float(grid.scale);
-    grid.zero =
-        scale == 0
-            ? std::uint8_t{0}
-            : static_cast<std::uint8_t>(std::clamp(std::nearbyint(-low / scale), 0.0F, max_code));
+  const float step = (high - low) / max_code;
+  const Float16 scale = to_float16(step);
+  const float rounded = to_float(scale);
+  if (!asymmetric) {
+    return {scale, static_cast<std::uint8_t>(1 << (bits - 1)), rounded == 0 ? 0.0F : step};
   }
-  return grid;
+  if (rounded == 0) return {scale, 0, 0};
+  const float zero = std::clamp(std::nearbyint(-low / rounded), 0.0F, max_code);
+  return {scale, static_cast<std::uint8_t>(zero), rounded};
 }
 
-/// The code nearest to a weight (ties to even), within 0..2^bits - 1; the zero point where the
-/// scale is 0.
-[[nodiscard]] inline std::uint8_t nearest_code(float weight, float scale, int zero,
+/// The code nearest to a weight on a grid of that step (ties to even), within 0..2^bits - 1; the
+/// zero point where the step is 0.
+[[nodiscard]] inline std::uint8_t nearest_code(float weight, float step, int zero,
                                                int bits) noexcept {
-  if (scale == 0) return static_cast<std::uint8_t>(zero);
-  const float level = std::nearbyint(weight / scale) + static_cast<float>(zero);
+  if (step == 0) return static_cast<std::uint8_t>(zero);
+  const float level = std::nearbyint(weight / step) + static_cast<float>(zero);
   return static_cast<std::uint8_t>(std::clamp(level, 0.0F, static_cast<float>((1 << bits) - 1)));
 }
 

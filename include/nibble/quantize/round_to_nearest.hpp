@@ -40,9 +40,8 @@ class RoundToNearest {
           const PanelLayout& layout = builder.layout();
           for_each_group(weights, layout, [&](std::size_t first, std::span<const float> group) {
             const GroupGrid grid = min_max_grid(group, Bits, format.has_zeros, source.name);
-            const float scale = to_float(grid.scale);
             for (std::size_t i = 0; i < group.size(); ++i) {
-              codes[first + i] = nearest_code(group[i], scale, grid.zero, Bits);
+              codes[first + i] = nearest_code(group[i], grid.step, grid.zero, Bits);
             }
             scales.push_back(grid.scale);
             zeros.push_back(grid.zero);
