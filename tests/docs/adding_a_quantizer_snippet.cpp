@@ -12,48 +12,6 @@ namespace {
 
 /// Round-to-nearest on the grid, among several with less range, that has the least squared error.
 class ClippedRoundToNearest {
- public:
-  static constexpr std::string_view name = "clipped-rtn";
-
-  nibble::AnyMatrix quantize(const nibble::WeightSource& source, const nibble::AnyFormat& format,
-                             nibble::ThreadPool& pool) const {
-    return std::visit(
-        [&](const auto& value) -> nibble::AnyMatrix { return quantize(source, value, pool); },
-        format);
-  }
-
- private:
-  // Formats without a grid to search are rounded as they are.
-  template <nibble::WeightFormat F>
-  nibble::AnyMatrix quantize(const nibble::WeightSource& source, const F& format,
-                             nibble::ThreadPool& pool) const {
-    return nibble::RoundToNearest().quantize(source, format, pool);
-  }
-
-  template <int Bits>
-  nibble::AnyMatrix quantize(const nibble::WeightSource& source,
-                             const nibble::GroupInt<Bits>& format, nibble::ThreadPool& pool) const {
-    const nibble::PanelLayout layout = format.layout(source.cols);
-    const auto size = static_cast<std::size_t>(layout.group_size);
-    return nibble::pack_rows(
-        source, format, pool,
-        [&](auto& builder, nibble::Index row, std::span<const float> weights) {
-          std::vector<std::uint8_t> codes(weights.size());
-          std::vector<nibble::Float16> scales;
-          std::vector<std::uint8_t> zeros;
-          for (std::size_t first = 0; first < weights.size(); first += size) {
-            const auto group = weights.subspan(first, std::min(size, weights.size() - first));
-            const nibble::GroupGrid grid = best_grid<Bits>(group, format.has_zeros, source.name);
-            for (std::size_t i = 0; i < group.size(); ++i) {
-              codes[first + i] = nibble::nearest_code(group[i], grid.step, grid.zero, Bits);
-            }
-            scales.push_back(grid.scale);
-            zeros.push_back(grid.zero);
-          }
-          builder.set_row(row, {codes, scales, zeros});
-        });
-  }
-
   template <int Bits>
   static nibble::GroupGrid best_grid(std::span<const float> weights, bool asymmetric,
                                      std::string_view tensor) {
@@ -76,6 +34,45 @@ class ClippedRoundToNearest {
       }
     }
     return best;
+  }
+
+  template <int Bits>
+  static nibble::AnyMatrix quantize_groups(const nibble::WeightSource& source,
+                                           const nibble::GroupInt<Bits>& format,
+                                           nibble::ThreadPool& pool) {
+    const nibble::PanelLayout layout = format.layout(source.cols);
+    const auto size = static_cast<std::size_t>(layout.group_size);
+    return nibble::pack_rows(
+        source, format, pool,
+        [&](auto& builder, nibble::Index row, std::span<const float> weights) {
+          std::vector<std::uint8_t> codes(weights.size());
+          std::vector<nibble::Float16> scales;
+          std::vector<std::uint8_t> zeros;
+          for (std::size_t first = 0; first < weights.size(); first += size) {
+            const auto group = weights.subspan(first, std::min(size, weights.size() - first));
+            const nibble::GroupGrid grid = best_grid<Bits>(group, format.has_zeros, source.name);
+            for (std::size_t i = 0; i < group.size(); ++i) {
+              codes[first + i] = nibble::nearest_code(group[i], grid.step, grid.zero, Bits);
+            }
+            scales.push_back(grid.scale);
+            zeros.push_back(grid.zero);
+          }
+          builder.set_row(row, {codes, scales, zeros});
+        });
+  }
+
+ public:
+  static constexpr std::string_view name = "clipped-rtn";
+
+  nibble::AnyMatrix quantize(const nibble::WeightSource& source, const nibble::AnyFormat& format,
+                             nibble::ThreadPool& pool) const {
+    return std::visit(
+        [&]<class F>(const F& value) -> nibble::AnyMatrix {
+          // Formats without a grid to search are rounded as they are.
+          if constexpr (requires { F::bits; }) return quantize_groups(source, value, pool);
+          return nibble::RoundToNearest().quantize(source, value, pool);
+        },
+        format);
   }
 };
 

@@ -9,18 +9,29 @@
 #include "support/catch.hpp"
 #include "support/tiny_model.hpp"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define NIBBLE_TEST_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define NIBBLE_TEST_SANITIZED 1
-#endif
-#endif
-
 namespace nibble {
 namespace {
 
 using namespace test;
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NIBBLE_ADDRESS_SANITIZER 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(NIBBLE_ADDRESS_SANITIZER)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
+/// Whether a whole book is too long for this build; says so.
+bool too_slow() {
+  if (!sanitized) return false;
+  WARN("skipped: a whole book takes too long under a sanitizer; the plain build runs it");
+  SUCCEED();
+  return true;
+}
 
 /// A row of reference/quality.json.
 struct QualityRow {
@@ -35,10 +46,7 @@ struct QualityRow {
 void check_rows(const std::string& model_name, const std::vector<QualityRow>& rows,
                 double perplexity_bound) {
   NIBBLE_REQUIRE_FIXTURES(fixtures);
-#if defined(NIBBLE_TEST_SANITIZED)
-  WARN("skipped: a whole book takes too long under a sanitizer; the plain build runs it");
-  SUCCEED();
-#else
+  if (too_slow()) return;
   const auto reference_file = read_json_file(fixtures / "reference" / "quality.json");
   const ModelFolder folder(fixtures / "models" / model_name);
   const auto tokens =
@@ -58,15 +66,11 @@ void check_rows(const std::string& model_name, const std::vector<QualityRow>& ro
     const auto divergence = expected.at("kld").get<double>();
     CHECK(std::abs(found.kl_divergence - divergence) <= 0.01 * divergence);
   }
-#endif
 }
 
 TEST_CASE("float32 perplexity of novella-5m on a whole book") {
   NIBBLE_REQUIRE_FIXTURES(fixtures);
-#if defined(NIBBLE_TEST_SANITIZED)
-  WARN("skipped: a whole book takes too long under a sanitizer; the plain build runs it");
-  SUCCEED();
-#else
+  if (too_slow()) return;
   const ModelFolder folder(fixtures / "models" / "novella-5m");
   const auto tokens =
       folder.tokenizer().encode(read_text_file(fixtures / "text" / "Stevenson_Treasure_1883.txt"));
@@ -75,7 +79,6 @@ TEST_CASE("float32 perplexity of novella-5m on a whole book") {
   const Evaluation found =
       evaluate({&decoder, ActivationMode::Float, KvType::Float32}, nullptr, tokens, {}, pool);
   CHECK(std::abs(found.perplexity - 35.6165) <= 0.005);
-#endif
 }
 
 TEST_CASE("round-to-nearest of novella-28m has the reference's perplexity and divergence") {
