@@ -16,6 +16,7 @@ struct UnitInt8 {
   static constexpr std::string_view name = "unit-int8";
   static constexpr nibble::Index unit_inputs = Unit::inputs;
   static constexpr std::size_t unit_bytes = Unit::bytes;
+  static constexpr int max_code = 255;
   static constexpr bool has_offset = false;
 
   using Row = std::span<const std::uint8_t>;  // codes, [cols]
@@ -76,7 +77,7 @@ TEST_CASE("docs/adding-a-format.md: a new format runs on every kernel") {
   const nibble::KernelTable& kernels = nibble::kernels<>();
   nibble::ActivationBuffer buffer;
   const nibble::PackedActivations packed =
-      buffer.prepare(nibble::Activations::Float, inputs.rows(), cols, kernels.tile_width);
+      buffer.prepare(nibble::Activations::Float, inputs.rows(), cols, kernels.tile_width[0]);
   for (Index tile = 0; tile < packed.tiles(); ++tile) {
     kernels.pack_activations(inputs.data(), cols, packed, tile);
   }

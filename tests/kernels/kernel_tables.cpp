@@ -35,7 +35,7 @@ TEST_CASE("every table is complete", "[kernel_table]") {
       CHECK(table->matmul[format][static_cast<std::size_t>(Activations::Float)] != nullptr);
       CHECK((table->matmul[format][static_cast<std::size_t>(Activations::Int8)] != nullptr) ==
             integers);
-      CHECK(table->takes_int8[format] == integers);
+      CHECK((table->native_activations[format] == Activations::Int8) == integers);
     }
   }
 }

@@ -46,16 +46,23 @@ int differences_from_reference(const KernelTable& table, const std::vector<float
     test::ReferenceInputs expected = test::reference_inputs(row);
     expected.codes.resize(static_cast<std::size_t>(packed.padded_cols()), 0);
     for (Index col = 0; col < packed.padded_cols(); ++col) {
-      const int code = packed.tile_codes(tile)[(col / 4 * width + n) * 4 + col % 4];
+      const int code =
+          packed.tile_inputs<std::int8_t>(tile)[(col / 64 * width + n) * 64 + col % 64];
       failures += code != expected.codes[static_cast<std::size_t>(col)];
     }
     for (Index group = 0; group < packed.scale_groups(); ++group) {
       failures += std::bit_cast<std::uint32_t>(packed.tile_scales(tile)[group * width + n]) !=
                   std::bit_cast<std::uint32_t>(expected.scales[static_cast<std::size_t>(group)]);
     }
-    for (Index block = 0; block < packed.blocks(); ++block) {
-      failures += packed.tile_sums(tile)[block * width + n] !=
-                  expected.sums[static_cast<std::size_t>(block)];
+    for (const Index size : {32, 64, 128}) {
+      for (Index block = 0; block * size < cols; ++block) {
+        const auto first = static_cast<std::size_t>(block * size / 32);
+        const auto end =
+            std::min(first + static_cast<std::size_t>(size) / 32, expected.sums.size());
+        float sum = 0;
+        for (std::size_t i = first; i < end; ++i) sum += static_cast<float>(expected.sums[i]);
+        failures += packed.tile_sums(tile, size)[block * width + n] != sum;
+      }
     }
   });
   return failures;
@@ -84,7 +91,7 @@ TEST_CASE("tiles cover all tokens", "[activations]") {
   }
 }
 
-TEST_CASE("float inputs are transposed and padded with zeros", "[pack_activations]") {
+TEST_CASE("float inputs lie in runs and are padded with zeros", "[pack_activations]") {
   test::Random random(90);
   for (const KernelTable* table : test::kernel_tables()) {
     CAPTURE(table->isa);
@@ -100,7 +107,8 @@ TEST_CASE("float inputs are transposed and padded with zeros", "[pack_activation
           const bool there = token < shape.tokens && col < shape.cols;
           const float expected =
               there ? inputs[static_cast<std::size_t>(token * stride + col)] : 0.0F;
-          failures += packed.tile_values(tile)[col * width + n] != expected;
+          failures +=
+              packed.tile_inputs<float>(tile)[(col / 16 * width + n) * 16 + col % 16] != expected;
         }
       });
       CAPTURE(shape.tokens, shape.cols);
@@ -150,11 +158,11 @@ TEST_CASE("an input that is not finite shows in its group's scale alone", "[pack
         ActivationBuffer buffer;
         const auto packed =
             test::pack_inputs(*table, Activations::Int8, inputs.data(), 2, 300, 300, buffer);
-        const Index next = table->tile_width == 1 ? 0 : 1;
         CHECK(std::isnan(packed.tile_scales(0)[0]));
         CHECK(std::isfinite(packed.tile_scales(0)[packed.width_of(0)]));
-        if (next == 1) CHECK(std::isfinite(packed.tile_scales(0)[next]));
-        CHECK(packed.tile_sums(0)[0] == 0);
+        CHECK(packed.tile_sums(0, 32)[0] == 0);
+        CHECK(packed.width_of(0) == 2);
+        CHECK(std::isfinite(packed.tile_scales(0)[1]));
       }
     }
   }
@@ -162,5 +170,6 @@ TEST_CASE("an input that is not finite shows in its group's scale alone", "[pack
 
 TEST_CASE("activations have names", "[activations]") {
   CHECK(activations_name(Activations::Float) == "float");
+  CHECK(activations_name(Activations::BFloat16) == "bfloat16");
   CHECK(activations_name(Activations::Int8) == "int8");
 }

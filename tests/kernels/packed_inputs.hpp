@@ -15,7 +15,8 @@ namespace nibble::test {
 inline PackedActivations pack_inputs(const KernelTable& table, Activations kind,
                                      const float* inputs, Index tokens, Index cols, Index stride,
                                      ActivationBuffer& buffer) {
-  const PackedActivations packed = buffer.prepare(kind, tokens, cols, table.tile_width);
+  const PackedActivations packed =
+      buffer.prepare(kind, tokens, cols, table.tile_width[static_cast<std::size_t>(kind)]);
   for (Index tile = 0; tile < packed.tiles(); ++tile) {
     table.pack_activations(inputs, stride, packed, tile);
   }

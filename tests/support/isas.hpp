@@ -16,6 +16,14 @@ using Isas = std::tuple<simd::Portable, simd::Generic
                         ,
                         simd::Avx512Vnni
 #endif
+#if defined(NIBBLE_HAS_AVX512BF16)
+                        ,
+                        simd::Avx512Bf16
+#endif
+#if defined(NIBBLE_HAS_AMX)
+                        ,
+                        simd::Amx
+#endif
                         >;
 
 /// Half the distance from 1 to the next float: the largest relative error of one rounding.

@@ -84,16 +84,16 @@ struct CodeUnit {
     } else if constexpr (Bits == 2) {
       const Words mask = Words::broadcast(0x03030303U);
       const Words codes = vector(0);
-      for (int quad = 0; quad < 4; ++quad) quads_out[quad] = (codes >> (2 * quad)) & mask;
+      simd::unroll<4>([&](auto quad) { quads_out[quad] = (codes >> (2 * quad)) & mask; });
     } else {
       const Words three = Words::broadcast(0x07070707U);
       const Words two = Words::broadcast(0x03030303U);
       const Words third = Words::broadcast(0x04040404U);
       const Words v[3] = {vector(0), vector(1), vector(2)};
-      for (int i = 0; i < 3; ++i) {
+      simd::unroll<3>([&](auto i) {
         quads_out[2 * i] = v[i] & three;
         quads_out[2 * i + 1] = (v[i] >> 3) & three;
-      }
+      });
       quads_out[6] = ((v[0] >> 6) & two) | ((v[2] >> 4) & third);
       quads_out[7] = ((v[1] >> 6) & two) | ((v[2] >> 5) & third);
     }

@@ -71,6 +71,8 @@ struct GroupMap {
 /// Weights that are small unsigned codes, mapped group by group.
 ///
 /// - `unit_inputs`, `unit_bytes`: the smallest run of inputs that is unpacked together
+/// - `max_code`: the largest code, at most 255
+/// - `has_offset`: whether maps have offsets; then their zero is 128
 /// - `unpack<Isa>(unit, quads)`: unit_inputs / 4 vectors of [16 rows][4 inputs] bytes
 /// - `load_group<Isa>(panel, layout, group)`: the map of that group
 template <class F>
@@ -79,6 +81,7 @@ concept IntegerWeightFormat = WeightFormat<F> &&
              simd::Words<simd::Portable>* quads) {
   { F::unit_inputs } -> std::convertible_to<Index>;
   { F::unit_bytes } -> std::convertible_to<std::size_t>;
+  { F::max_code } -> std::convertible_to<int>;
   { F::has_offset } -> std::convertible_to<bool>;
   {F::template unpack<simd::Portable>(bytes, quads)};
   {

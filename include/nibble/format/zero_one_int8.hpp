@@ -23,6 +23,7 @@ struct ZeroOneInt8 {
   static constexpr std::string_view name = "zero-one-int8";
   static constexpr Index unit_inputs = Unit::inputs;
   static constexpr std::size_t unit_bytes = Unit::bytes;
+  static constexpr int max_code = 255;
   static constexpr bool has_offset = true;
 
   Index group_size = 0;     // 32, 64, 128, or 0 for a range per row (or per tensor)

@@ -1,6 +1,7 @@
-// The inputs of a matmul as kernels read them: tiles of a few tokens, inputs packed for broadcasts.
+// The inputs of a matmul as kernels read them: tiles of a few tokens in runs of 64 bytes.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -12,35 +13,46 @@ namespace nibble {
 
 /// In what precision a matmul takes its inputs.
 enum class Activations {
-  Float,  // float32, the weights' value times the input's
-  Int8,   // symmetric int8 per token and 128 inputs, multiplied as integers
+  Float,     // float32, the weights' value times the input's
+  BFloat16,  // rounded to bfloat16, multiplied in pairs and summed as float32
+  Int8,      // symmetric int8 per token and 128 inputs, multiplied as integers
 };
-inline constexpr std::size_t activation_kinds = 2;
+inline constexpr std::array<std::string_view, 3> activations_names{"float", "bfloat16", "int8"};
+inline constexpr std::size_t activation_kinds = activations_names.size();
 
 [[nodiscard]] constexpr std::string_view activations_name(Activations kind) noexcept {
-  return kind == Activations::Float ? "float" : "int8";
+  return activations_names[static_cast<std::size_t>(kind)];
 }
 
 /// Inputs that share a scale where activations are int8.
 inline constexpr Index activation_group = 128;
-/// Inputs whose sum is kept for formats with offsets; it divides all group sizes.
+/// The least number of inputs whose sum is kept for formats with offsets; sums of twice and four
+/// times as many are kept as well, one for each group size that weights may have.
 inline constexpr Index activation_block = 32;
+/// Inputs are padded with zeros to a multiple of this.
+inline constexpr Index activation_padding = 64;
+/// Inputs of a token that lie side by side: a cache line, and the row of an AMX tile.
+inline constexpr Index run_bytes = 64;
 
-/// Packed inputs of tokens() tokens. A tile holds `tile_width` tokens; the last one may be
-/// narrower (width_of), its missing tokens zero. Inputs are padded with zeros to a multiple of 32.
+/// Packed inputs of `tokens` tokens. A tile holds `tile_width` tokens; the last one may be narrower
+/// (width_of), its missing tokens zero.
 struct PackedActivations {
   Activations kind = Activations::Float;
   Index tokens = 0;
   Index cols = 0;
-  Index tile_width = 1;          // a power of two
-  float* values = nullptr;       // Float: [tile][padded_cols][width]
-  std::int8_t* codes = nullptr;  // Int8: [tile][padded_cols / 4][width][4]
-  float* scales = nullptr;       // Int8: [tile][scale_groups][width]
-  std::int32_t* sums = nullptr;  // Int8: [tile][padded_cols / 32][width], of the codes
+  Index tile_width = 1;         // a power of two
+  std::byte* inputs = nullptr;  // [tile][runs()][width][64 bytes]
+  float* scales = nullptr;      // Int8: [tile][scale_groups()][width]
+  // Int8: [tile][sum_rows()][width], sums of the codes: of each 32 inputs, of each 64, of each 128
+  float* sums = nullptr;
 
-  [[nodiscard]] Index padded_cols() const noexcept { return round_up(cols, activation_block); }
-  [[nodiscard]] Index blocks() const noexcept { return divide_up(cols, activation_block); }
+  [[nodiscard]] Index input_bytes() const noexcept {
+    return kind == Activations::Int8 ? 1 : kind == Activations::BFloat16 ? 2 : 4;
+  }
+  [[nodiscard]] Index padded_cols() const noexcept { return round_up(cols, activation_padding); }
+  [[nodiscard]] Index runs() const noexcept { return padded_cols() * input_bytes() / run_bytes; }
   [[nodiscard]] Index scale_groups() const noexcept { return divide_up(cols, activation_group); }
+  [[nodiscard]] Index sum_rows() const noexcept { return first_sum_row(2 * activation_group); }
   [[nodiscard]] Index tiles() const noexcept { return divide_up(tokens, tile_width); }
   [[nodiscard]] Index first_token(Index tile) const noexcept { return tile * tile_width; }
   [[nodiscard]] Index tokens_in(Index tile) const noexcept {
@@ -54,17 +66,26 @@ struct PackedActivations {
     return width;
   }
   // All tiles but the last are full, so these hold for the last one too.
-  [[nodiscard]] float* tile_values(Index tile) const noexcept {
-    return values + first_token(tile) * padded_cols();
+
+  /// [runs()][width][64 / sizeof(T)]
+  template <class T>
+  [[nodiscard]] T* tile_inputs(Index tile) const noexcept {
+    return reinterpret_cast<T*>(inputs + first_token(tile) * runs() * run_bytes);
   }
-  [[nodiscard]] std::int8_t* tile_codes(Index tile) const noexcept {
-    return codes + first_token(tile) * padded_cols();
-  }
+  /// [scale_groups()][width]
   [[nodiscard]] float* tile_scales(Index tile) const noexcept {
     return scales + first_token(tile) * scale_groups();
   }
-  [[nodiscard]] std::int32_t* tile_sums(Index tile) const noexcept {
-    return sums + first_token(tile) * blocks();
+  /// Sums of each `size` codes, 32, 64 or 128: [divide_up(cols, size)][width]
+  [[nodiscard]] float* tile_sums(Index tile, Index size) const noexcept {
+    return sums + first_token(tile) * sum_rows() + first_sum_row(size) * width_of(tile);
+  }
+
+ private:
+  [[nodiscard]] Index first_sum_row(Index size) const noexcept {
+    Index row = 0;
+    for (Index s = activation_block; s < size; s *= 2) row += divide_up(cols, s);
+    return row;
   }
 };
 
@@ -76,20 +97,11 @@ class ActivationBuffer {
                                           Index tile_width) {
     PackedActivations packed{
         .kind = kind, .tokens = tokens, .cols = cols, .tile_width = tile_width};
-    const auto padded_tokens = static_cast<std::size_t>(round_up(tokens, tile_width));
-    const auto inputs = padded_tokens * static_cast<std::size_t>(packed.padded_cols());
-    if (kind == Activations::Float) {
-      inputs_.reserve(inputs * sizeof(float));
-      packed.values = inputs_.as<float>();
-    } else {
-      inputs_.reserve(inputs);
-      scales_.reserve(padded_tokens * static_cast<std::size_t>(packed.scale_groups()) *
-                      sizeof(float));
-      sums_.reserve(padded_tokens * static_cast<std::size_t>(packed.blocks()) *
-                    sizeof(std::int32_t));
-      packed.codes = inputs_.as<std::int8_t>();
-      packed.scales = scales_.as<float>();
-      packed.sums = sums_.as<std::int32_t>();
+    const Index padded_tokens = round_up(tokens, tile_width);
+    packed.inputs = inputs_.make_room<std::byte>(padded_tokens * packed.runs() * run_bytes);
+    if (kind == Activations::Int8) {
+      packed.scales = scales_.make_room<float>(padded_tokens * packed.scale_groups());
+      packed.sums = sums_.make_room<float>(padded_tokens * packed.sum_rows());
     }
     return packed;
   }

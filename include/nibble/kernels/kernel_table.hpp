@@ -18,11 +18,12 @@ struct KernelTable {
   using Matmul = void (*)(const MatmulTask&) noexcept;
 
   const char* isa = nullptr;
-  Index tile_width = 1;
+  /// Tokens in a tile of each kind of inputs.
+  std::array<Index, activation_kinds> tile_width{};
   /// [position in Formats][Activations]; null where a format does not take such inputs.
   std::array<std::array<Matmul, activation_kinds>, Formats::size> matmul{};
-  /// Whether a format takes int8 inputs by default.
-  std::array<bool, Formats::size> takes_int8{};
+  /// The kind of inputs that suits a format best.
+  std::array<Activations, Formats::size> native_activations{};
 
   void (*pack_activations)(const float* inputs, Index stride, const PackedActivations& packed,
                            Index tile) noexcept = nullptr;
@@ -41,7 +42,9 @@ template <simd::InstructionSet Isa>
 constexpr KernelTable make_kernel_table() {
   KernelTable table;
   table.isa = Isa::name;
-  table.tile_width = tile_width_of<Isa>;
+  for (std::size_t kind = 0; kind < activation_kinds; ++kind) {
+    table.tile_width[kind] = tile_width_of<Isa>(static_cast<Activations>(kind));
+  }
   Formats::for_each([&]<class F>(std::type_identity<F>) {
     constexpr std::size_t index = Formats::index_of<F>;
     table.matmul[index][static_cast<std::size_t>(Activations::Float)] =
@@ -49,7 +52,7 @@ constexpr KernelTable make_kernel_table() {
     if constexpr (IntegerWeightFormat<F>) {
       table.matmul[index][static_cast<std::size_t>(Activations::Int8)] =
           &matmul<Isa, F, Activations::Int8>;
-      table.takes_int8[index] = true;
+      table.native_activations[index] = Activations::Int8;
     }
   });
   table.pack_activations = &pack_activations<Isa>;

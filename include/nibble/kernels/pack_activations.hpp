@@ -1,7 +1,8 @@
-// Packs a tile of inputs for a matmul: transposed floats, or int8 codes with scales and sums.
+// Packs a tile of inputs for a matmul: floats as they are, or int8 codes with scales and sums.
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -24,46 +25,101 @@ struct QuantizedInputs {
 /// codes are 0. An infinite or NaN input makes the scale NaN, so that it shows in the output, and
 /// the codes 0.
 template <simd::InstructionSet Isa>
-inline QuantizedInputs quantize_inputs(const float* inputs, Index count) noexcept {
+[[gnu::flatten]] inline void quantize_inputs(const float* inputs, Index count,
+                                             QuantizedInputs& result) noexcept {
   using Floats = simd::Floats<Isa>;
-  alignas(alignment) float padded[activation_group] = {};
-  std::memcpy(padded, inputs, static_cast<std::size_t>(count) * sizeof(float));
-
-  Floats largest = Floats::broadcast(0.0F);
-  Floats defect = Floats::broadcast(0.0F);  // turns NaN where an input is not finite
-  for (Index i = 0; i < activation_group; i += simd::lane_count) {
-    const Floats x = Floats::load(padded + i);
-    largest = max(largest, abs(x));
-    defect = fma(x, Floats::broadcast(0.0F), defect);
+  using Ints = simd::Ints<Isa>;
+  alignas(alignment) float padded[activation_group];
+  if (count < activation_group) {
+    std::fill(std::begin(padded), std::end(padded), 0.0F);
+    std::memcpy(padded, inputs, static_cast<std::size_t>(count) * sizeof(float));
+    inputs = padded;
   }
-  QuantizedInputs result;
-  const float range = simd::reduce_max(largest);
+
+  // The bits of |x| order as integers do, infinities and NaNs last.
+  constexpr int vectors = activation_group / simd::lane_count;
+  const Ints magnitude = Ints::broadcast(0x7FFFFFFF);
+  const auto magnitudes = [&](int v) {
+    return simd::bitwise_cast<std::int32_t>(Floats::load(inputs + v * simd::lane_count)) &
+           magnitude;
+  };
+  Ints largest = magnitudes(0);
+  Ints second = magnitudes(1);
+  for (int v = 2; v < vectors; v += 2) {
+    largest = simd::max(largest, magnitudes(v));
+    second = simd::max(second, magnitudes(v + 1));
+  }
+  const auto range = std::bit_cast<float>(simd::reduce_max(simd::max(largest, second)));
   const float steps_per_unit = 127.0F / range;
-  const bool representable = std::isfinite(steps_per_unit);  // else all are (nearly) zero
-  const auto inverse = Floats::broadcast(representable ? steps_per_unit : 0.0F);
-  result.scale = (representable ? range / 127.0F : 0.0F) + simd::reduce_sum(defect);
-  if (!std::isfinite(result.scale)) {
+  const bool finite = std::isfinite(range);
+  if (!finite || !std::isfinite(steps_per_unit)) {  // not finite, or all (nearly) zero
     std::fill(std::begin(result.codes), std::end(result.codes), std::int8_t{0});
     std::fill(std::begin(result.sums), std::end(result.sums), 0);
-    return result;
+    result.scale = finite ? 0.0F : range - range;
+    return;
   }
 
-  for (Index block = 0; block < activation_group / activation_block; ++block) {
-    simd::Ints<Isa> sum = simd::Ints<Isa>::broadcast(0);
-    for (Index i = 0; i < activation_block; i += simd::lane_count) {
-      const Index first = block * activation_block + i;
-      const auto code = simd::to_nearest_int(Floats::load(padded + first) * inverse);
-      sum = sum + code;
-      alignas(alignment) std::int32_t wide[simd::lane_count];
-      code.store(wide);
-      for (Index j = 0; j < simd::lane_count; ++j) {
-        result.codes[first + j] = static_cast<std::int8_t>(wide[j]);
+  result.scale = range / 127.0F;
+  const auto inverse = Floats::broadcast(steps_per_unit);
+  static_assert(activation_block == 2 * simd::lane_count);
+  for (int block = 0; block < activation_group / activation_block; ++block) {
+    const Index first = block * activation_block;
+    const auto low = simd::to_nearest_int(Floats::load(inputs + first) * inverse);
+    const auto high =
+        simd::to_nearest_int(Floats::load(inputs + first + simd::lane_count) * inverse);
+    simd::store_bytes(low, result.codes + first);
+    simd::store_bytes(high, result.codes + first + simd::lane_count);
+    result.sums[block] = simd::reduce_sum(low + high);
+  }
+}
+
+namespace pack_detail {
+
+/// Copies a row into its place in each run of the tile, and fills it up with zeros.
+template <simd::InstructionSet Isa, class T>
+inline void place_row(const T* row, Index cols, Index padded_cols, Index width, T* place) noexcept {
+  constexpr auto run = run_bytes / static_cast<Index>(sizeof(T));
+  for (Index col = 0; col < padded_cols; col += run, place += width * run) {
+    const Index count = std::clamp(cols - col, Index{0}, run);
+    if (count > 0) std::memcpy(place, row + col, static_cast<std::size_t>(count) * sizeof(T));
+    std::fill(place + count, place + run, T{});
+  }
+}
+
+/// Quantizes a row, of `cols` inputs or of none, into its place in the tile.
+template <simd::InstructionSet Isa>
+inline void quantize_row(const float* row, Index cols, const PackedActivations& packed, Index tile,
+                         Index token) noexcept {
+  const Index width = packed.width_of(tile);
+  auto* codes = packed.tile_inputs<std::int8_t>(tile) + token * run_bytes;
+  float* scales = packed.tile_scales(tile) + token;
+  float* sums[] = {packed.tile_sums(tile, 32) + token, packed.tile_sums(tile, 64) + token,
+                   packed.tile_sums(tile, 128) + token};
+  QuantizedInputs quantized;
+  for (Index group = 0; group < packed.scale_groups(); ++group) {
+    const Index first = group * activation_group;
+    quantize_inputs<Isa>(row + std::min(first, cols),
+                         std::clamp(cols - first, Index{0}, activation_group), quantized);
+    scales[group * width] = quantized.scale;
+    const Index rest = packed.padded_cols() - first;
+    for (Index run = 0; run < std::min(activation_group, rest) / run_bytes; ++run) {
+      std::memcpy(codes + (first / run_bytes + run) * width * run_bytes,
+                  quantized.codes + run * run_bytes, run_bytes);
+    }
+    // The sums of 128, of each 64 and of each 32, as far as there are inputs.
+    for (int level = 0; level < 3; ++level) {
+      const Index blocks = Index{4} >> level;
+      const Index total = divide_up(packed.cols, activation_block << level);
+      for (Index i = 0; i < std::min(blocks, total - group * blocks); ++i) {
+        std::int32_t sum = 0;
+        for (Index j = i << level; j < (i + 1) << level; ++j) sum += quantized.sums[j];
+        sums[level][(group * blocks + i) * width] = static_cast<float>(sum);
       }
     }
-    result.sums[block] = simd::reduce_sum(sum);
   }
-  return result;
 }
+
+}  // namespace pack_detail
 
 /// Packs the tokens of one tile. `inputs` is [tokens][stride], of all tokens.
 template <simd::InstructionSet Isa>
@@ -71,39 +127,16 @@ void pack_activations(const float* inputs, Index stride, const PackedActivations
                       Index tile) noexcept {
   const Index width = packed.width_of(tile);
   const Index tokens = packed.tokens_in(tile);
-  const Index padded_cols = packed.padded_cols();
-  const float* first_row = inputs + packed.first_token(tile) * stride;
-
-  if (packed.kind == Activations::Float) {
-    float* values = packed.tile_values(tile);
-    for (Index token = 0; token < width; ++token) {
-      const Index cols = token < tokens ? packed.cols : Index{0};
-      for (Index col = 0; col < padded_cols; ++col) {
-        values[col * width + token] = col < cols ? first_row[token * stride + col] : 0.0F;
-      }
-    }
-    return;
-  }
-
-  std::int8_t* codes = packed.tile_codes(tile);
-  float* scales = packed.tile_scales(tile);
-  std::int32_t* sums = packed.tile_sums(tile);
-  constexpr Index blocks_per_group = activation_group / activation_block;
   for (Index token = 0; token < width; ++token) {
-    for (Index group = 0; group < packed.scale_groups(); ++group) {
-      const Index first = group * activation_group;
-      const Index count =
-          token < tokens ? std::min(activation_group, packed.cols - first) : Index{0};
-      const QuantizedInputs quantized =
-          quantize_inputs<Isa>(count == 0 ? inputs : first_row + token * stride + first, count);
-      scales[group * width + token] = quantized.scale;
-      for (Index i = 0; i < std::min(activation_group, padded_cols - first); i += 4) {
-        std::memcpy(codes + ((first + i) / 4 * width + token) * 4, quantized.codes + i, 4);
-      }
-      const Index first_block = group * blocks_per_group;
-      for (Index i = 0; i < std::min(blocks_per_group, packed.blocks() - first_block); ++i) {
-        sums[(first_block + i) * width + token] = quantized.sums[i];
-      }
+    const Index cols = token < tokens ? packed.cols : Index{0};
+    const float* row =
+        token < tokens ? inputs + (packed.first_token(tile) + token) * stride : inputs;
+    if (packed.kind == Activations::Int8) {
+      pack_detail::quantize_row<Isa>(row, cols, packed, tile, token);
+    } else {
+      constexpr Index run = run_bytes / static_cast<Index>(sizeof(float));
+      pack_detail::place_row<Isa>(row, cols, packed.padded_cols(), width,
+                                  packed.tile_inputs<float>(tile) + token * run);
     }
   }
 }

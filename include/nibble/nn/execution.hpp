@@ -13,7 +13,7 @@ namespace nibble {
 
 /// In what precision matmuls take their inputs.
 enum class ActivationMode {
-  Native,  // what suits each format best: int8 for integer weights, float32 for float weights
+  Native,  // what suits each format best, KernelTable::native_activations
   Float,   // float32 everywhere, for comparisons with other implementations
 };
 inline constexpr std::array<std::string_view, 2> activation_mode_names{"native", "float"};
@@ -38,8 +38,8 @@ struct Execution {
 
   /// The kind of inputs that a format, by its position in Formats, gets.
   [[nodiscard]] Activations kind_for(std::size_t format_index) const noexcept {
-    const bool int8 = activations == ActivationMode::Native && kernels.takes_int8[format_index];
-    return int8 ? Activations::Int8 : Activations::Float;
+    return activations == ActivationMode::Float ? Activations::Float
+                                                : kernels.native_activations[format_index];
   }
 };
 

@@ -34,7 +34,7 @@ class LinearInput {
   [[nodiscard]] const PackedActivations& packed(Activations kind, const Execution& execution) {
     const auto k = static_cast<std::size_t>(kind);
     if (!packed_kinds_[k]) {
-      packed_[k] = buffers_[k].prepare(kind, tokens_, cols_, execution.kernels.tile_width);
+      packed_[k] = buffers_[k].prepare(kind, tokens_, cols_, execution.kernels.tile_width[k]);
       execution.pool.run(packed_[k].tiles(), [&](Index tile, int) {
         execution.kernels.pack_activations(inputs_, stride_, packed_[k], tile);
       });

@@ -26,14 +26,35 @@ template <InstructionSet Isa>
   return {{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(data)))}};
 }
 
+template <InstructionSet Isa, class Narrow>
+[[nodiscard]] inline Words<Isa> load_widened(Avx512Vnni, const Narrow* data, Words<Isa>) noexcept {
+  if constexpr (sizeof(Narrow) == 1) {
+    return {{_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data)))}};
+  } else {
+    return {{_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(data)))}};
+  }
+}
+
+template <InstructionSet Isa>
+inline void store_bytes(Avx512Vnni, const Ints<Isa>& value, std::int8_t* data) noexcept {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(data), _mm512_cvtepi32_epi8(value.registers[0]));
+}
+
+/// One instruction with the broadcast as its memory operand, which g++ 12 does not make of the
+/// intrinsics and which leaves the shuffling port to the products.
 template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4(Avx512Vnni, const Ints<Isa>& accumulator,
                                     const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
-  std::int32_t quad = 0;
-  std::memcpy(&quad, activations, sizeof quad);
-  return {
-      {_mm512_dpbusd_epi32(accumulator.registers[0], codes.registers[0], _mm512_set1_epi32(quad))}};
+  struct Quad {
+    std::int8_t inputs[4];
+  };
+  __m512i sum = accumulator.registers[0];
+  const __m512i bytes = codes.registers[0];
+  asm("vpdpbusd %2%{1to16%}, %1, %0"
+      : "+v"(sum)
+      : "v"(bytes), "m"(*reinterpret_cast<const Quad*>(activations)));
+  return {{sum}};
 }
 
 }  // namespace nibble::simd

@@ -13,6 +13,12 @@ namespace nibble::simd {
 template <InstructionSet Isa, class Narrow>
 requires std::same_as<Narrow, std::uint8_t> || std::same_as<Narrow, std::uint16_t>
 [[nodiscard]] inline Words<Isa> load_widened(const Narrow* data) noexcept {
+  return load_widened(Isa{}, data, Words<Isa>{});
+}
+
+/// `Words<Isa>` is passed for its type alone.
+template <InstructionSet Isa, class Narrow>
+[[nodiscard]] inline Words<Isa> load_widened(Portable, const Narrow* data, Words<Isa>) noexcept {
   alignas(64) std::uint32_t wide[lane_count];
   for (int i = 0; i < lane_count; ++i) wide[i] = data[i];
   return Words<Isa>::load(wide);
@@ -40,6 +46,19 @@ template <InstructionSet Isa>
   alignas(64) float values[lane_count];
   for (int i = 0; i < lane_count; ++i) values[i] = nibble::to_float(data[i]);
   return Floats<Isa>::load(values);
+}
+
+/// Stores integers of -128 to 127 as bytes.
+template <InstructionSet Isa>
+inline void store_bytes(const Ints<Isa>& value, std::int8_t* data) noexcept {
+  store_bytes(Isa{}, value, data);
+}
+
+template <InstructionSet Isa>
+inline void store_bytes(Portable, const Ints<Isa>& value, std::int8_t* data) noexcept {
+  alignas(64) std::int32_t wide[lane_count];
+  value.store(wide);
+  for (int i = 0; i < lane_count; ++i) data[i] = static_cast<std::int8_t>(wide[i]);
 }
 
 }  // namespace nibble::simd

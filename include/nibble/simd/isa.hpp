@@ -10,12 +10,17 @@ namespace nibble::simd {
 /// Plain C++, no vector instruction named. Also what Generic is where xsimd knows no architecture.
 struct Portable {
   using Arch = void;
+  static constexpr bool has_tiles = false;  // registers that hold matrices, see tiles.hpp
   static constexpr const char* name = "portable";
 };
 
 /// A tag of this file, or one that extends it.
 template <class T>
 concept InstructionSet = std::derived_from<T, Portable>;
+
+/// One with registers that hold matrices.
+template <class T>
+concept TileInstructionSet = InstructionSet<T> && T::has_tiles;
 
 /// The vectors that every CPU of the family has, through xsimd.
 struct Generic : Portable {
@@ -47,8 +52,28 @@ struct Avx512Vnni : Avx2 {
 };
 #endif
 
+#if defined(NIBBLE_HAS_AVX512VNNI) && defined(__AVX512BF16__)
+#define NIBBLE_HAS_AVX512BF16 1
+/// AVX-512 VNNI and the dot product of bfloat16 pairs.
+struct Avx512Bf16 : Avx512Vnni {
+  static constexpr const char* name = "avx512bf16";
+};
+#endif
+
+#if defined(NIBBLE_HAS_AVX512BF16) && defined(__AMX_TILE__) && defined(__AMX_INT8__)
+#define NIBBLE_HAS_AMX 1
+/// Avx512Bf16 and the tile registers of AMX. Never Native: a process must first ask its operating
+/// system for the tiles, which dispatch::best() does.
+struct Amx : Avx512Bf16 {
+  static constexpr bool has_tiles = true;
+  static constexpr const char* name = "amx";
+};
+#endif
+
 /// The last that the compiler's flags allow.
-#if defined(NIBBLE_HAS_AVX512VNNI)
+#if defined(NIBBLE_HAS_AVX512BF16)
+using Native = Avx512Bf16;
+#elif defined(NIBBLE_HAS_AVX512VNNI)
 using Native = Avx512Vnni;
 #elif defined(NIBBLE_HAS_AVX2)
 using Native = Avx2;

@@ -101,6 +101,10 @@ struct Lanes {
       requires(!std::same_as<T, float>) {
     return build([&](auto i) { return Register(a.registers[i] | b.registers[i]); });
   }
+  friend Lanes operator^(const Lanes& a, const Lanes& b) noexcept
+      requires(!std::same_as<T, float>) {
+    return build([&](auto i) { return Register(a.registers[i] ^ b.registers[i]); });
+  }
   /// Logical for unsigned lanes.
   friend Lanes operator>>(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
     return build([&](auto i) { return Register(a.registers[i] >> bits); });
@@ -151,10 +155,10 @@ template <InstructionSet Isa>
 }
 
 /// The larger of each lane; where one is NaN, either.
-template <InstructionSet Isa>
-[[nodiscard]] inline Floats<Isa> max(const Floats<Isa>& a, const Floats<Isa>& b) noexcept {
-  return Floats<Isa>::build([&](auto i) {
-    if constexpr (Floats<Isa>::register_size == 1) {
+template <LaneType T, InstructionSet Isa>
+[[nodiscard]] inline Lanes<T, Isa> max(const Lanes<T, Isa>& a, const Lanes<T, Isa>& b) noexcept {
+  return Lanes<T, Isa>::build([&](auto i) {
+    if constexpr (Lanes<T, Isa>::register_size == 1) {
       return a.registers[i] < b.registers[i] ? b.registers[i] : a.registers[i];
     } else {
       return xsimd::max(a.registers[i], b.registers[i]);
@@ -212,23 +216,28 @@ inline void store_first(const Lanes<T, Isa>& value, T* data, int count) noexcept
 /// The sum of all lanes by one fixed tree: lanes 8 apart, then 4, 2 and 1.
 template <LaneType T, InstructionSet Isa>
 [[nodiscard]] inline T reduce_sum(const Lanes<T, Isa>& value) noexcept {
-  alignas(64) T lanes[lane_count];
-  value.store(lanes);
-  for (int distance = lane_count / 2; distance > 0; distance /= 2) {
-    for (int i = 0; i < distance; ++i) lanes[i] = lanes[i] + lanes[i + distance];
-  }
-  return lanes[0];
+  return reduce(Isa{}, value, [](const auto& a, const auto& b) { return a + b; });
 }
 
 /// The largest lane; where one is NaN, any lane.
-template <InstructionSet Isa>
-[[nodiscard]] inline float reduce_max(const Floats<Isa>& value) noexcept {
-  alignas(64) float lanes[lane_count];
+template <LaneType T, InstructionSet Isa>
+[[nodiscard]] inline T reduce_max(const Lanes<T, Isa>& value) noexcept {
+  return reduce(Isa{}, value, [](const auto& a, const auto& b) {
+    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(a)>>) {
+      return a < b ? b : a;
+    } else {
+      return max(a, b);
+    }
+  });
+}
+
+/// combine over all lanes, those 8 apart first, then 4, 2 and 1; `combine` takes numbers and lanes.
+template <LaneType T, InstructionSet Isa, class Combine>
+[[nodiscard]] inline T reduce(Portable, const Lanes<T, Isa>& value, Combine combine) noexcept {
+  alignas(64) T lanes[lane_count];
   value.store(lanes);
   for (int distance = lane_count / 2; distance > 0; distance /= 2) {
-    for (int i = 0; i < distance; ++i) {
-      lanes[i] = lanes[i] < lanes[i + distance] ? lanes[i + distance] : lanes[i];
-    }
+    for (int i = 0; i < distance; ++i) lanes[i] = combine(lanes[i], lanes[i + distance]);
   }
   return lanes[0];
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include <nibble/simd/dot4.hpp>
+#include <nibble/simd/prefetch.hpp>
 
 namespace nibble::simd {
 
@@ -26,6 +27,11 @@ template <InstructionSet Isa>
     const __m128i odds = _mm_madd_epi16(_mm_and_si128(_mm_srli_epi32(code, 8), mask), odd);
     return _mm_add_epi32(accumulator.registers[i], _mm_add_epi32(evens, odds));
   });
+}
+
+template <InstructionSet Isa>
+inline void prefetch(Generic, const void* address, Isa) noexcept {
+  _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0);
 }
 
 }  // namespace nibble::simd

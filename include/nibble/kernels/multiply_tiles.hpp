@@ -1,0 +1,130 @@
+// The micro-kernel of int8 activations on matrix registers: 4 panels times 16 tokens.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include <nibble/kernels/multiply_codes.hpp>
+#include <nibble/simd/simd.hpp>
+
+namespace nibble {
+
+/// Panels whose products with a tile of tokens are made together.
+inline constexpr int tile_panels = 4;
+/// Tokens whose running sums are kept at a time.
+inline constexpr Index tile_block_tokens = 128;
+
+/// What multiply_tiles works in.
+template <simd::TileInstructionSet Isa>
+struct TileScratch {
+  CodeBlock<Isa> blocks[tile_panels];
+  alignas(alignment) float sums[tile_panels][tile_block_tokens][panel_rows];
+  // Of two segments at a time: [segment][panel][token][row]
+  alignas(alignment) std::int32_t dots[2][tile_panels][simd::tile_side][panel_rows];
+};
+
+/// dots[panel] = the products of a segment with 16 tokens. `depth`: inputs that the tiles are
+/// configured for; `inputs`: where the segment begins in the tile's runs.
+template <simd::TileInstructionSet Isa>
+inline void multiply_segment(
+    const TileScratch<Isa>& scratch, Index start, Index size, Index depth,
+    const std::int8_t* inputs,
+    std::int32_t (&dots)[tile_panels][simd::tile_side][panel_rows]) noexcept {
+  simd::unroll<tile_panels>([&](auto p) { simd::zero_tile<Isa>(simd::Tile<p>{}); });
+  for (Index i = 0; i < size; i += depth) {
+    simd::load_tile<Isa>(simd::Tile<4>{}, inputs + i * simd::tile_side, run_bytes);
+    simd::unroll<tile_panels>([&](auto p) {
+      constexpr simd::Tile<5 + p % 3> weights;
+      simd::load_tile<Isa>(weights, scratch.blocks[p].quads[(start + i) / 4], run_bytes);
+      simd::multiply_tiles<Isa>(simd::Tile<p>{}, simd::Tile<4>{}, weights);
+    });
+  }
+  simd::unroll<tile_panels>([&](auto p) { simd::store_tile<Isa>(simd::Tile<p>{}, dots[p][0]); });
+}
+
+/// Adds `Segments` segments' products to the sums of a panel and 16 tokens.
+template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Segments>
+[[gnu::flatten]] inline void add_segments(const TileScratch<Isa>& scratch, int panel, Index segment,
+                                          const float* const (&scales)[2],
+                                          const float* const (&input_sums)[2],
+                                          float (*sums)[panel_rows]) noexcept {
+  using Floats = simd::Floats<Isa>;
+  constexpr bool has_zero = !fits_signed_bytes<F>;
+  const CodeBlock<Isa>& block = scratch.blocks[panel];
+  SegmentMap<Isa> maps[Segments];
+  simd::unroll<Segments>([&](auto s) {
+    maps[s].scale = Floats::load(block.scales[segment + s]);
+    if constexpr (has_zero) maps[s].minus_zero = Floats::load(block.minus_zeros[segment + s]);
+    if constexpr (F::has_offset) maps[s].offset = Floats::load(block.offsets[segment + s]);
+  });
+  for (int n = 0; n < simd::tile_side; ++n) {
+    Floats sum = Floats::load(sums[n]);
+    simd::unroll<Segments>([&](auto s) {
+      sum = add_segment<Isa, has_zero, F::has_offset>(
+          sum, simd::Ints<Isa>::load(scratch.dots[s][panel][n]), maps[s], scales[s][n],
+          input_sums[s][n]);
+    });
+    sum.store(sums[n]);
+  }
+}
+
+/// The products of a task's panels with tiles [first_tile, end_tile), all 16 tokens wide and
+/// together at most tile_block_tokens. finish(panel, token, results) takes the results.
+template <simd::TileInstructionSet Isa, IntegerWeightFormat F, class Finish>
+inline void multiply_tiles(const MatmulTask& task, Index first_tile, Index end_tile,
+                           TileScratch<Isa>& scratch, Finish&& finish) noexcept {
+  const PanelView& weights = task.weights;
+  const PackedActivations& inputs = task.inputs;
+  const Index size = segment_inputs(weights.layout);
+  const Index depth = std::min(size, run_bytes);
+  const Index first_token = inputs.first_token(first_tile);
+  const Index tokens = inputs.first_token(end_tile) - first_token;
+
+  simd::configure_tiles<Isa>(static_cast<int>(depth));
+  for (Index panel = task.first_panel; panel < task.end_panel; panel += tile_panels) {
+    const Index panels = std::min(Index{tile_panels}, task.end_panel - panel);
+    for (auto& sums : scratch.sums) std::fill(sums[0], sums[0] + tokens * panel_rows, 0.0F);
+    for (Index first = 0; first < weights.cols; first += block_inputs) {
+      const Index count = std::min(block_inputs, weights.cols - first);
+      for (Index p = 0; p < panels; ++p) {
+        unpack_codes<Isa, F, true>(weights, panel + p, first, count, scratch.blocks[p]);
+      }
+      for (Index tile = first_tile; tile < end_tile; ++tile) {
+        const auto* tile_inputs = inputs.tile_inputs<std::int8_t>(tile);
+        const Index token = inputs.first_token(tile) - first_token;
+        for (Index segment = 0; segment * size < count; segment += 2) {
+          const float* scales[2];
+          const float* input_sums[2];
+          const int segments = (segment + 1) * size < count ? 2 : 1;
+          for (int s = 0; s < segments; ++s) {
+            const Index start = (segment + s) * size;
+            const Index col = first + start;
+            multiply_segment<Isa>(
+                scratch, start, std::min(size, round_up(count - start, depth)), depth,
+                tile_inputs + col / run_bytes * run_bytes * simd::tile_side + col % run_bytes,
+                scratch.dots[s]);
+            scales[s] = inputs.tile_scales(tile) + col / activation_group * simd::tile_side;
+            input_sums[s] = inputs.tile_sums(tile, size) + col / size * simd::tile_side;
+          }
+          for (int p = 0; p < panels; ++p) {
+            float(*sums)[panel_rows] = scratch.sums[p] + token;
+            if (segments == 2) {
+              add_segments<Isa, F, 2>(scratch, p, segment, scales, input_sums, sums);
+            } else {
+              add_segments<Isa, F, 1>(scratch, p, segment, scales, input_sums, sums);
+            }
+          }
+        }
+      }
+    }
+    for (Index p = 0; p < panels; ++p) {
+      for (Index token = 0; token < std::min(tokens, inputs.tokens - first_token); ++token) {
+        finish(panel + p, first_token + token, simd::Floats<Isa>::load(scratch.sums[p][token]));
+      }
+    }
+  }
+  simd::release_tiles<Isa>();
+}
+
+}  // namespace nibble
