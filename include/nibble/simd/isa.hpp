@@ -10,6 +10,7 @@ namespace nibble::simd {
 /// Plain C++, no vector instruction named. Also what Generic is where xsimd knows no architecture.
 struct Portable {
   using Arch = void;
+  static constexpr int registers = 16;  // vector registers that kernels may count on
   static constexpr const char* name = "portable";
 };
 
@@ -24,6 +25,7 @@ struct Generic : Portable {
   static constexpr const char* name = "generic (SSE2)";
 #elif XSIMD_WITH_NEON64
   using Arch = xsimd::neon64;
+  static constexpr int registers = 32;
   static constexpr const char* name = "generic (NEON)";
 #endif
 };
@@ -43,6 +45,7 @@ struct Avx2 : Generic {
 /// AVX-512 F, BW, DQ, VL and VNNI.
 struct Avx512Vnni : Avx2 {
   using Arch = xsimd::avx512bw;
+  static constexpr int registers = 32;
   static constexpr const char* name = "AVX-512 VNNI";
 };
 #endif

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <bit>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -168,19 +167,6 @@ template <InstructionSet Isa>
                              Words<Isa>::broadcast(0x7FFFFFFFU));
 }
 
-/// e^value within 2 ULP for values in [-87.33, 88.37]. Above, infinity already before e^value is
-/// beyond a float; below, between 0 and the least normal float. NaN stays NaN.
-template <InstructionSet Isa>
-[[nodiscard]] inline Floats<Isa> exp(const Floats<Isa>& value) noexcept {
-  return Floats<Isa>::build([&](auto i) {
-    if constexpr (Floats<Isa>::register_size == 1) {
-      return std::exp(value.registers[i]);
-    } else {
-      return xsimd::exp(value.registers[i]);
-    }
-  });
-}
-
 /// a * b + c, rounded once wherever the ISA has a fused multiply-add (all but SSE2 and Portable).
 template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> fma(const Floats<Isa>& a, const Floats<Isa>& b,
@@ -223,6 +209,11 @@ template <LaneType T, InstructionSet Isa>
 /// The largest lane; where one is NaN, any lane.
 template <InstructionSet Isa>
 [[nodiscard]] inline float reduce_max(const Floats<Isa>& value) noexcept {
+  return reduce_max(Isa{}, value);
+}
+
+template <InstructionSet Isa>
+[[nodiscard]] inline float reduce_max(Portable, const Floats<Isa>& value) noexcept {
   alignas(64) float lanes[lane_count];
   value.store(lanes);
   for (int distance = lane_count / 2; distance > 0; distance /= 2) {
