@@ -80,8 +80,7 @@ class AttentionBlock {
   void run() const noexcept {
     begin();
     const Index first_page = task_.first_visible(0) / page_positions;
-    const Index last_page = (task_.position + task_.tokens - 1) / page_positions;
-    for (Index page = first_page; page <= last_page; ++page) take_page(page);
+    for (Index page = first_page; page <= last_page(); ++page) take_page(page);
     end();
   }
 
@@ -105,6 +104,9 @@ class AttentionBlock {
             scratch_.outputs + row * layout().padded_dim()};
   }
 
+  [[nodiscard]] Index last_page() const noexcept {
+    return (task_.position + task_.tokens - 1) / page_positions;
+  }
   [[nodiscard]] const KvPageLayout& layout() const noexcept { return task_.layout; }
 
   void begin() const noexcept {
@@ -140,54 +142,61 @@ class AttentionBlock {
             ? task_.tokens
             : std::min(task_.tokens, start + page_positions - 1 + task_.window - task_.position);
     const std::byte* head = task_.pages[page] + task_.head_offset;
+    const std::byte* next = task_.pages[std::min(page + 1, last_page())] + task_.head_offset;
     const T* keys = reinterpret_cast<const T*>(head);
+    const NextPage<sizeof(T)> next_keys{next};
     const T* values = reinterpret_cast<const T*>(head + layout().key_bytes());
+    const NextPage<sizeof(T)> next_values{next + layout().key_bytes()};
     if constexpr (!std::is_same_v<T, float>) {
       // Many rows share one conversion; a few read as they go.
       if ((end - first) * task_.query_heads > 2 * tile_rows<Isa>) {
-        score(convert(keys, layout().head_dim * page_positions), start, first, end);
-        add(convert(values, page_positions * layout().padded_dim()), start, first, end);
+        convert(keys, layout().head_dim * page_positions);
+        score(scratch_.page, next_keys, start, first, end);
+        convert(values, page_positions * layout().padded_dim());
+        add(scratch_.page, next_values, start, first, end);
         return;
       }
     }
-    score(keys, start, first, end);
-    add(values, start, first, end);
+    score(keys, next_keys, start, first, end);
+    add(values, next_values, start, first, end);
   }
 
-  [[nodiscard]] const float* convert(const T* data, Index count) const noexcept {
+  void convert(const T* data, Index count) const noexcept {
     for (Index i = 0; i < count; i += simd::lane_count) {
       simd::load_floats<Isa>(data + i).store(scratch_.page + i);
     }
-    return scratch_.page;
   }
 
   /// Weights of the page's positions for the rows of tokens [first, end).
   template <class K>
-  void score(const K* keys, Index start, Index first, Index end) const noexcept {
+  void score(const K* keys, NextPage<sizeof(T)> next, Index start, Index first,
+             Index end) const noexcept {
     const Index heads = task_.query_heads;
     const Range seen{visible(first, start).first, visible(end - 1, start).end};
-    for_tiles<Isa>(first * heads, end * heads, [&](Index row, auto rows) {
-      score_rows<Isa, rows>(scratch_.queries + row * layout().head_dim, keys, layout().head_dim,
-                            seen.first, seen.end, scratch_.scores + row * page_positions);
-    });
-    for (Index token = first; token < end; ++token) {
-      const Range range = visible(token, start);
-      for (Index row = token * heads; row < (token + 1) * heads; ++row) {
+    for_tiles<Isa>(first * heads, end * heads, [&](Index tile, auto rows) {
+      score_rows<Isa, rows>(scratch_.queries + tile * layout().head_dim, keys, next,
+                            layout().head_dim, seen.first, seen.end,
+                            scratch_.scores + tile * page_positions);
+      Index token = tile / heads;
+      for (Index row = tile; row < tile + rows; ++row) {
+        if (row == (token + 1) * heads) ++token;
+        const Range range = visible(token, start);
         take_scores<Isa>(softmax(row), scratch_.scores + row * page_positions, range.first,
                          range.end, layout().padded_dim());
       }
-    }
+    });
   }
 
   /// Adds the page's values times these weights. A tile takes what all its rows see together, and
   /// each row alone what comes before and after that.
   template <class V>
-  void add(const V* values, Index start, Index first, Index end) const noexcept {
+  void add(const V* values, NextPage<sizeof(T)> next, Index start, Index first,
+           Index end) const noexcept {
     const Index heads = task_.query_heads;
     const Index padded_dim = layout().padded_dim();
     const auto add_rows = [&](Index row, auto rows, Range range) {
-      add_values<Isa, rows>(scratch_.scores + row * page_positions, values, padded_dim, range.first,
-                            range.end, scratch_.outputs + row * padded_dim);
+      add_values<Isa, rows>(scratch_.scores + row * page_positions, values, next, padded_dim,
+                            range.first, range.end, scratch_.outputs + row * padded_dim);
     };
     for_tiles<Isa>(first * heads, end * heads, [&](Index tile, auto rows) {
       constexpr std::integral_constant<int, 1> one{};

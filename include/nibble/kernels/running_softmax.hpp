@@ -53,22 +53,23 @@ void take_scores(const SoftmaxRow& row, float* scores, Index first, Index end,
     for (Index i = end; i < page_positions; ++i) scores[i] = value;
   };
   if (partial) fill_hidden(-std::numeric_limits<float>::infinity());
-  Floats largest = Floats::load(scores);
-  simd::unroll<vectors - 1>(
-      [&](auto v) { largest = max(largest, Floats::load(scores + (v + 1) * simd::lane_count)); });
-  const float maximum = simd::reduce_max(largest);
+  Floats lanes[vectors];
+  simd::unroll<vectors>([&](auto v) { lanes[v] = Floats::load(scores + v * simd::lane_count); });
+  static_assert(vectors == 4);
+  const float maximum = simd::reduce_max(max(max(lanes[0], lanes[1]), max(lanes[2], lanes[3])));
   if (maximum > *row.maximum) raise_maximum<Isa>(row, maximum, padded_dim);
 
   const auto shift = Floats::broadcast(*row.maximum);
   simd::unroll<vectors>([&](auto v) {
-    float* lanes = scores + v * simd::lane_count;
-    exp(Floats::load(lanes) - shift).store(lanes);
+    lanes[v] = exp(lanes[v] - shift);
+    lanes[v].store(scores + v * simd::lane_count);
   });
-  if (partial) fill_hidden(0.0F);
-  Floats totals = Floats::load(row.totals);
-  simd::unroll<vectors>(
-      [&](auto v) { totals = totals + Floats::load(scores + v * simd::lane_count); });
-  totals.store(row.totals);
+  if (partial) {
+    fill_hidden(0.0F);
+    simd::unroll<vectors>([&](auto v) { lanes[v] = Floats::load(scores + v * simd::lane_count); });
+  }
+  const Floats sum = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+  (Floats::load(row.totals) + sum).store(row.totals);
 }
 
 /// Writes the row's result, [head_dim].

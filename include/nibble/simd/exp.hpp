@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include <nibble/simd/lanes.hpp>
+#include <nibble/simd/unroll.hpp>
 
 namespace nibble::simd {
 
@@ -51,9 +52,10 @@ template <InstructionSet Isa>
   Floats<Isa> rest = fma(result.count, Floats<Isa>::broadcast(-ln2_high), value);
   rest = fma(result.count, Floats<Isa>::broadcast(-ln2_low), rest);
   result.power = Floats<Isa>::broadcast(coefficients[0]);
-  for (int i = 1; i < 7; ++i) {
-    result.power = fma(result.power, rest, Floats<Isa>::broadcast(coefficients[i]));
-  }
+  unroll<6>([&](auto i) {
+    constexpr float coefficient = coefficients[i + 1];
+    result.power = fma(result.power, rest, Floats<Isa>::broadcast(coefficient));
+  });
   return result;
 }
 

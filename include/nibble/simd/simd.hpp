@@ -8,5 +8,6 @@
 #include <nibble/simd/half_lanes.hpp>
 #include <nibble/simd/isa.hpp>
 #include <nibble/simd/lanes.hpp>
+#include <nibble/simd/prefetch.hpp>
 #include <nibble/simd/sse2.hpp>
 #include <nibble/simd/unroll.hpp>

@@ -10,8 +10,13 @@
 #include <cstdint>
 
 #include <nibble/simd/dot4.hpp>
+#include <nibble/simd/prefetch.hpp>
 
 namespace nibble::simd {
+
+inline void prefetch(Generic, const void* address) noexcept {
+  _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T1);
+}
 
 /// Bytes widened to 16 bits, so that no product saturates: even bytes and odd bytes apart.
 template <InstructionSet Isa>

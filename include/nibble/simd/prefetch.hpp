@@ -1,0 +1,20 @@
+// Asking for memory before it is used.
+#pragma once
+
+#include <nibble/simd/isa.hpp>
+
+namespace nibble::simd {
+
+/// Bytes that come from memory together.
+inline constexpr int cache_line = 64;
+
+/// Brings a cache line that will be read after some thousand cycles near, as far as the second
+/// level, where as many lines can be under way as the machine has room for. Any address will do.
+template <InstructionSet Isa>
+inline void prefetch(const void* address) noexcept {
+  prefetch(Isa{}, address);
+}
+
+inline void prefetch(Portable, const void*) noexcept {}
+
+}  // namespace nibble::simd
