@@ -10,6 +10,7 @@
 #include <nibble/kernels/elementwise.hpp>
 #include <nibble/kernels/matmul.hpp>
 #include <nibble/kernels/pack_activations.hpp>
+#include <nibble/kernels/store_key_value.hpp>
 
 namespace nibble {
 
@@ -33,6 +34,8 @@ struct KernelTable {
                  Index size) noexcept = nullptr;
   void (*silu_multiply)(float* gate, const float* up, Index size) noexcept = nullptr;
   void (*add)(float* sum, const float* addend, Index size) noexcept = nullptr;
+  void (*store_key_value)(const float* key, const float* value, const KvPageLayout& layout,
+                          std::byte* head, Index slot) noexcept = nullptr;
   void (*attention)(const AttentionTask& task) noexcept = nullptr;
 };
 
@@ -60,6 +63,7 @@ constexpr KernelTable make_kernel_table() {
   table.rotate = &rotate<Isa>;
   table.silu_multiply = &silu_multiply<Isa>;
   table.add = &add<Isa>;
+  table.store_key_value = &store_key_value<Isa>;
   table.attention = &attention<Isa>;
   return table;
 }

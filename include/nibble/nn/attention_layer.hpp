@@ -1,11 +1,13 @@
 // Grouped-query self-attention with rotary positions over a paged cache.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include <nibble/core/aligned_buffer.hpp>
 #include <nibble/nn/kv_cache.hpp>
@@ -31,6 +33,12 @@ struct AttentionShape {
   Index window = 0;  // positions that a query sees, its own included; 0: all before it
 };
 
+/// Consecutive positions of one sequence: tokens [first, first + count) of a batch.
+struct TokenBlock {
+  Index first = 0;
+  Index count = 0;
+};
+
 /// Source: Vaswani et al., "Attention Is All You Need" (2017); Ainslie et al., "GQA" (2023).
 class AttentionLayer {
  public:
@@ -40,6 +48,8 @@ class AttentionLayer {
     AlignedBuffer keys;     // [tokens][kv_heads][head_dim]
     AlignedBuffer values;   // [tokens][kv_heads][head_dim]
     AlignedBuffer heads;    // [tokens][heads][head_dim], what the heads put out
+    AlignedBuffer workers;  // of each thread's attention task
+    std::vector<TokenBlock> blocks;
     LinearInput heads_input;
   };
 
@@ -78,30 +88,9 @@ class AttentionLayer {
       const TokenPlace& token = tokens[static_cast<std::size_t>(i)];
       place_heads(queries + i * query_width, shape_.heads, q_norm_, token, execution.kernels);
       place_heads(keys + i * key_width, shape_.kv_heads, k_norm_, token, execution.kernels);
-      store(token, layer, keys + i * key_width, values + i * key_width);
+      store(token, layer, keys + i * key_width, values + i * key_width, execution.kernels);
     });
-
-    const Index group = shape_.heads / shape_.kv_heads;
-    const float scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
-    execution.pool.run(count * shape_.kv_heads, [&](Index task, int) {
-      const Index i = task / shape_.kv_heads;
-      const Index kv_head = task % shape_.kv_heads;
-      const TokenPlace& token = tokens[static_cast<std::size_t>(i)];
-      const KvPageLayout& layout = token.cache->layout();
-      const Index first = shape_.window == 0 || token.position < shape_.window
-                              ? Index{0}
-                              : token.position - shape_.window + 1;
-      const Index offset = i * query_width + kv_head * group * shape_.head_dim;
-      execution.kernels.attention({.queries = queries + offset,
-                                   .query_heads = group,
-                                   .pages = token.cache->pages(),
-                                   .layout = layout,
-                                   .head_offset = layout.head_offset(layer, kv_head),
-                                   .first_position = first,
-                                   .last_position = token.position,
-                                   .scale = scale,
-                                   .output = heads + offset});
-    });
+    attend(tokens, layer, execution, scratch, queries, heads);
 
     scratch.heads_input.assign(heads, count, query_width, query_width);
     o_proj_.forward(scratch.heads_input, execution, output, o_proj_.outputs());
@@ -118,17 +107,79 @@ class AttentionLayer {
     }
   }
 
-  void store(const TokenPlace& token, Index layer, const float* keys,
-             const float* values) const noexcept {
+  void store(const TokenPlace& token, Index layer, const float* keys, const float* values,
+             const KernelTable& kernels) const noexcept {
     const KvPageLayout& layout = token.cache->layout();
     std::byte* page = token.cache->page_of(token.position);
-    with_kv_type(layout.type, [&]<class T>(T) {
-      for (Index head = 0; head < shape_.kv_heads; ++head) {
-        store_key_value<T>(keys + head * shape_.head_dim, values + head * shape_.head_dim, layout,
-                           page + layout.head_offset(layer, head), token.position % page_positions);
-      }
+    for (Index head = 0; head < shape_.kv_heads; ++head) {
+      kernels.store_key_value(keys + head * shape_.head_dim, values + head * shape_.head_dim,
+                              layout, page + layout.head_offset(layer, head),
+                              token.position % page_positions);
+    }
+  }
+
+  /// Softmax and mixing of values, for all tokens and heads. A task is a block of tokens and one
+  /// KV head.
+  void attend(std::span<const TokenPlace> tokens, Index layer, const Execution& execution,
+              Scratch& scratch, const float* queries, float* heads) const {
+    const Index group = shape_.heads / shape_.kv_heads;
+    split(tokens, group, execution.pool.size(), scratch.blocks);
+    Index room = 0;
+    for (const TokenBlock& block : scratch.blocks) {
+      const KvPageLayout& layout = tokens[static_cast<std::size_t>(block.first)].cache->layout();
+      room = std::max(room, attention_scratch_size(layout, block.count * group));
+    }
+    float* memory = scratch.workers.make_room<float>(room * execution.pool.size());
+
+    const float scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
+    const auto blocks = static_cast<Index>(scratch.blocks.size());
+    execution.pool.run(blocks * shape_.kv_heads, [&](Index task, int worker) {
+      // Long contexts first, so that the threads finish together.
+      const Index last = blocks - 1 - task / shape_.kv_heads;
+      const TokenBlock& block = scratch.blocks[static_cast<std::size_t>(last)];
+      const Index kv_head = task % shape_.kv_heads;
+      const TokenPlace& token = tokens[static_cast<std::size_t>(block.first)];
+      const KvPageLayout& layout = token.cache->layout();
+      const Index offset = (block.first * shape_.heads + kv_head * group) * shape_.head_dim;
+      execution.kernels.attention({.queries = queries + offset,
+                                   .tokens = block.count,
+                                   .query_heads = group,
+                                   .stride = shape_.heads * shape_.head_dim,
+                                   .pages = token.cache->pages(),
+                                   .layout = layout,
+                                   .head_offset = layout.head_offset(layer, kv_head),
+                                   .position = token.position,
+                                   .window = shape_.window,
+                                   .scale = scale,
+                                   .output = heads + offset,
+                                   .scratch = memory + worker * room});
     });
   }
+
+  /// Cuts the tokens into blocks of consecutive positions of one sequence: of `block_rows` query
+  /// rows, or fewer where the threads would else have less than four tasks each.
+  void split(std::span<const TokenPlace> tokens, Index group, Index threads,
+             std::vector<TokenBlock>& blocks) const {
+    const auto count = static_cast<Index>(tokens.size());
+    const Index shared = divide_up(count * shape_.kv_heads, 4 * threads);
+    const Index longest = std::max(block_rows / group, Index{1});
+    const Index length = std::min(shared, longest);
+    blocks.clear();
+    for (Index i = 0; i < count; ++i) {
+      const TokenPlace& token = tokens[static_cast<std::size_t>(i)];
+      if (!blocks.empty() && blocks.back().count < length) {
+        const TokenPlace& before = tokens[static_cast<std::size_t>(i - 1)];
+        if (token.cache == before.cache && token.position == before.position + 1) {
+          ++blocks.back().count;
+          continue;
+        }
+      }
+      blocks.push_back({i, 1});
+    }
+  }
+
+  /// Query rows that use a page together: enough for its conversion to float not to count.
+  static constexpr Index block_rows = 128;
 
   AttentionShape shape_;
   Linear q_proj_;

@@ -7,8 +7,11 @@
 
 #include <immintrin.h>
 
+#include <concepts>
 #include <cstdint>
+#include <limits>
 
+#include <nibble/simd/exp.hpp>
 #include <nibble/simd/half_lanes.hpp>
 #include <nibble/simd/sse2.hpp>
 
@@ -23,6 +26,86 @@ template <InstructionSet Isa>
   } else {
     return load_half(Generic{}, data, Floats<Isa>{});
   }
+}
+
+template <InstructionSet Isa, NarrowUnsigned Narrow>
+[[nodiscard]] inline Words<Isa> load_widened(Avx2, const Narrow* data, Words<Isa>) noexcept {
+  return Words<Isa>::build([&](auto i) -> typename Words<Isa>::Register {
+    if constexpr (std::same_as<Narrow, std::uint8_t>) {
+      return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(data + 8 * i)));
+    } else {
+      return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data + 8 * i)));
+    }
+  });
+}
+
+template <InstructionSet Isa>
+inline void store_half(Avx2, const Floats<Isa>& value, Float16* data) noexcept {
+  Floats<Isa>::for_each([&](auto i) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(data + 8 * i),
+                     _mm256_cvtps_ph(value.registers[i], _MM_FROUND_TO_NEAREST_INT));
+  });
+}
+
+/// Adds half a unit of the upper 16 bits, less one where that makes ties even; a NaN is quieted.
+template <InstructionSet Isa>
+inline void store_half(Avx2, const Floats<Isa>& value, BFloat16* data) noexcept {
+  Floats<Isa>::for_each([&](auto i) {
+    const __m256 x = value.registers[i];
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded =
+        _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m256i upper = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, is_nan), 16);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(upper, upper), 0x08);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(data + 8 * i), _mm256_castsi256_si128(packed));
+  });
+}
+
+/// Of eight lanes, combined already with those 8 apart.
+template <InstructionSet Isa, LaneType T, class Combine>
+[[nodiscard]] inline T reduce_eight(const xsimd::batch<T, xsimd::avx2>& eight,
+                                    Combine combine) noexcept {
+  using Four = xsimd::batch<T, xsimd::sse4_1>;
+  alignas(16) T lanes[4];
+  if constexpr (std::same_as<T, float>) {
+    const Four low = _mm256_castps256_ps128(eight);
+    const Four high = _mm256_extractf128_ps(eight, 1);
+    combine(low, high).store_aligned(lanes);
+  } else {
+    const Four low = _mm256_castsi256_si128(eight);
+    const Four high = _mm256_extracti128_si256(eight, 1);
+    combine(low, high).store_aligned(lanes);
+  }
+  return combine(combine(lanes[0], lanes[2]), combine(lanes[1], lanes[3]));
+}
+
+template <LaneType T, InstructionSet Isa, class Combine>
+[[nodiscard]] inline T reduce(Avx2, const Lanes<T, Isa>& value, Combine combine) noexcept {
+  using Eight = xsimd::batch<T, xsimd::avx2>;
+  return reduce_eight<Isa, T>(
+      combine(Eight(value.registers[0].data), Eight(value.registers[1].data)), combine);
+}
+
+/// Twice as fast as xsimd's, with the same ends: below -87.33 it is 0, above 88.37 infinity.
+template <InstructionSet Isa>
+[[nodiscard]] inline Floats<Isa> exp(Avx2, const Floats<Isa>& value) noexcept {
+  const ReducedExp<Isa> reduced = reduced_exp<Isa>(value);
+  return Floats<Isa>::build([&](auto i) -> typename Floats<Isa>::Register {
+    const __m256 x = value.registers[i];
+    // 2^count by its exponent bits, for count in [-126, 127].
+    const __m256i exponent =
+        _mm256_slli_epi32(_mm256_castps_si256(reduced.shifted.registers[i]), 23);
+    const __m256 scale =
+        _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3F800000)));
+    const __m256 power = _mm256_mul_ps(reduced.power.registers[i], scale);
+    const __m256 too_small = _mm256_cmp_ps(x, _mm256_set1_ps(-0x1.5d589ep+6F), _CMP_LT_OQ);
+    const __m256 too_large = _mm256_cmp_ps(x, _mm256_set1_ps(0x1.61814ap+6F), _CMP_GT_OQ);
+    return _mm256_blendv_ps(_mm256_andnot_ps(too_small, power),
+                            _mm256_set1_ps(std::numeric_limits<float>::infinity()), too_large);
+  });
 }
 
 /// Bytes widened to 16 bits, so that no product saturates: even bytes and odd bytes apart.

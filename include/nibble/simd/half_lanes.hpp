@@ -9,15 +9,17 @@
 
 namespace nibble::simd {
 
+template <class T>
+concept NarrowUnsigned = std::same_as<T, std::uint8_t> || std::same_as<T, std::uint16_t>;
+
 /// Sixteen unsigned 8- or 16-bit integers, widened.
-template <InstructionSet Isa, class Narrow>
-requires std::same_as<Narrow, std::uint8_t> || std::same_as<Narrow, std::uint16_t>
+template <InstructionSet Isa, NarrowUnsigned Narrow>
 [[nodiscard]] inline Words<Isa> load_widened(const Narrow* data) noexcept {
   return load_widened(Isa{}, data, Words<Isa>{});
 }
 
 /// `Words<Isa>` is passed for its type alone.
-template <InstructionSet Isa, class Narrow>
+template <InstructionSet Isa, NarrowUnsigned Narrow>
 [[nodiscard]] inline Words<Isa> load_widened(Portable, const Narrow* data, Words<Isa>) noexcept {
   alignas(64) std::uint32_t wide[lane_count];
   for (int i = 0; i < lane_count; ++i) wide[i] = data[i];
@@ -59,6 +61,23 @@ inline void store_bytes(Portable, const Ints<Isa>& value, std::int8_t* data) noe
   alignas(64) std::int32_t wide[lane_count];
   value.store(wide);
   for (int i = 0; i < lane_count; ++i) data[i] = static_cast<std::int8_t>(wide[i]);
+}
+
+/// Stores sixteen numbers as T, rounded as from_float<T> does; of a NaN, the payload may differ.
+template <InstructionSet Isa, FloatElement T>
+inline void store_floats(const Floats<Isa>& value, T* data) noexcept {
+  if constexpr (std::same_as<T, float>) {
+    value.store(data);
+  } else {
+    store_half(Isa{}, value, data);
+  }
+}
+
+template <InstructionSet Isa, FloatElement T>
+inline void store_half(Portable, const Floats<Isa>& value, T* data) noexcept {
+  alignas(64) float values[lane_count];
+  value.store(values);
+  for (int i = 0; i < lane_count; ++i) data[i] = from_float<T>(values[i]);
 }
 
 }  // namespace nibble::simd

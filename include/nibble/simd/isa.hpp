@@ -11,6 +11,7 @@ namespace nibble::simd {
 struct Portable {
   using Arch = void;
   static constexpr bool has_tiles = false;  // registers that hold matrices, see tiles.hpp
+  static constexpr int registers = 16;      // vector registers that kernels may count on
   static constexpr const char* name = "portable";
 };
 
@@ -29,6 +30,7 @@ struct Generic : Portable {
   static constexpr const char* name = "generic (SSE2)";
 #elif XSIMD_WITH_NEON64
   using Arch = xsimd::neon64;
+  static constexpr int registers = 32;
   static constexpr const char* name = "generic (NEON)";
 #endif
 };
@@ -48,6 +50,7 @@ struct Avx2 : Generic {
 /// AVX-512 F, BW, DQ, VL and VNNI.
 struct Avx512Vnni : Avx2 {
   using Arch = xsimd::avx512bw;
+  static constexpr int registers = 32;
   static constexpr const char* name = "AVX-512 VNNI";
 };
 #endif

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <bit>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -172,19 +171,6 @@ template <InstructionSet Isa>
                              Words<Isa>::broadcast(0x7FFFFFFFU));
 }
 
-/// e^value within 2 ULP for values in [-87.33, 88.37]. Above, infinity already before e^value is
-/// beyond a float; below, between 0 and the least normal float. NaN stays NaN.
-template <InstructionSet Isa>
-[[nodiscard]] inline Floats<Isa> exp(const Floats<Isa>& value) noexcept {
-  return Floats<Isa>::build([&](auto i) {
-    if constexpr (Floats<Isa>::register_size == 1) {
-      return std::exp(value.registers[i]);
-    } else {
-      return xsimd::exp(value.registers[i]);
-    }
-  });
-}
-
 /// a * b + c, rounded once wherever the ISA has a fused multiply-add (all but SSE2 and Portable).
 template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> fma(const Floats<Isa>& a, const Floats<Isa>& b,
@@ -223,7 +209,7 @@ template <LaneType T, InstructionSet Isa>
 template <LaneType T, InstructionSet Isa>
 [[nodiscard]] inline T reduce_max(const Lanes<T, Isa>& value) noexcept {
   return reduce(Isa{}, value, [](const auto& a, const auto& b) {
-    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(a)>>) {
+    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(a)>>) {
       return a < b ? b : a;
     } else {
       return max(a, b);
@@ -231,7 +217,8 @@ template <LaneType T, InstructionSet Isa>
   });
 }
 
-/// combine over all lanes, those 8 apart first, then 4, 2 and 1; `combine` takes numbers and lanes.
+/// combine over all lanes, those 8 apart first, then 4, 2 and 1; `combine` takes
+/// numbers and xsimd batches of any size.
 template <LaneType T, InstructionSet Isa, class Combine>
 [[nodiscard]] inline T reduce(Portable, const Lanes<T, Isa>& value, Combine combine) noexcept {
   alignas(64) T lanes[lane_count];

@@ -1,22 +1,24 @@
-// Asking for memory before it is needed.
+// Asking for memory before it is used.
 #pragma once
 
 #include <nibble/simd/isa.hpp>
 
 namespace nibble::simd {
 
+/// Bytes that come from memory together.
+inline constexpr int cache_line = 64;
+
 /// How far ahead of its use a sequential stream is asked for, in bytes: further than the latency of
-/// memory at a core's share of bandwidth, and well within the L1 cache.
+/// memory at a core's share of bandwidth, and well within the first-level cache.
 inline constexpr int prefetch_distance = 2048;
 
-/// Starts to load the cache line at an address, which may be any.
+/// Brings a cache line that will be read after some thousand cycles near, as far as the second
+/// level, where as many lines can be under way as the machine has room for. Any address will do.
 template <InstructionSet Isa>
 inline void prefetch(const void* address) noexcept {
-  prefetch(Isa{}, address, Isa{});
+  prefetch(Isa{}, address);
 }
 
-/// `Isa` is passed for its type alone.
-template <InstructionSet Isa>
-inline void prefetch(Portable, const void*, Isa) noexcept {}
+inline void prefetch(Portable, const void*) noexcept {}
 
 }  // namespace nibble::simd

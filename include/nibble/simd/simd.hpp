@@ -5,6 +5,7 @@
 #include <nibble/simd/avx2.hpp>
 #include <nibble/simd/avx512vnni.hpp>
 #include <nibble/simd/dot4.hpp>
+#include <nibble/simd/exp.hpp>
 #include <nibble/simd/half_lanes.hpp>
 #include <nibble/simd/isa.hpp>
 #include <nibble/simd/lanes.hpp>

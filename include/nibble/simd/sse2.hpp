@@ -14,6 +14,10 @@
 
 namespace nibble::simd {
 
+inline void prefetch(Generic, const void* address) noexcept {
+  _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T1);
+}
+
 /// Bytes widened to 16 bits, so that no product saturates: even bytes and odd bytes apart.
 template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4(Generic, const Ints<Isa>& accumulator, const Words<Isa>& codes,
@@ -27,11 +31,6 @@ template <InstructionSet Isa>
     const __m128i odds = _mm_madd_epi16(_mm_and_si128(_mm_srli_epi32(code, 8), mask), odd);
     return _mm_add_epi32(accumulator.registers[i], _mm_add_epi32(evens, odds));
   });
-}
-
-template <InstructionSet Isa>
-inline void prefetch(Generic, const void* address, Isa) noexcept {
-  _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0);
 }
 
 }  // namespace nibble::simd
