@@ -1,9 +1,12 @@
 #include "nibble/kernels/attention.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "kernels/kernel_tables.hpp"
@@ -42,11 +45,26 @@ struct Cache {
     }
   }
 
+  explicit Cache(const KvPageLayout& layout_)
+      : layout(layout_), head_offset(layout.head_offset(1, 2)) {}
+
+  /// With pages of its own, to be stored into but not compared with.
+  [[nodiscard]] Cache copy() const {
+    Cache other = Cache(layout);
+    other.positions = positions;
+    for (const AlignedBuffer& buffer : buffers) {
+      AlignedBuffer& page = other.buffers.emplace_back(buffer.size());
+      std::copy_n(buffer.data(), buffer.size(), page.data());
+      other.pages.push_back(page.data());
+    }
+    return other;
+  }
+
   void store(Index position, const std::vector<float>& key, const std::vector<float>& value) {
     std::byte* page = buffers[static_cast<std::size_t>(position / page_positions)].data();
+    kernels<>().store_key_value(key.data(), value.data(), layout, page + head_offset,
+                                position % page_positions);
     with_kv_type(layout.type, [&]<class T>(T) {
-      store_key_value<T>(key.data(), value.data(), layout, page + head_offset,
-                         position % page_positions);
       for (std::size_t d = 0; d < key.size(); ++d) {
         keys.push_back(to_float(from_float<T>(key[d])));
         values.push_back(to_float(from_float<T>(value[d])));
@@ -55,27 +73,51 @@ struct Cache {
   }
 };
 
+/// Attention of `tokens` tokens from `position` on; queries and result are [tokens][heads][dim].
+std::vector<float> run_block(const KernelTable& table, const Cache& cache,
+                             std::span<const float> queries, Index tokens, Index position,
+                             Index window, float scale) {
+  const Index dim = cache.layout.head_dim;
+  const auto width = static_cast<std::ptrdiff_t>(queries.size()) / tokens;
+  constexpr std::ptrdiff_t gap = 3;  // between tokens, which must stay as it is
+  std::vector<float> spread(static_cast<std::size_t>(tokens * (width + gap)), -1.0F);
+  for (Index token = 0; token < tokens; ++token) {
+    std::copy_n(queries.begin() + token * width, width, spread.begin() + token * (width + gap));
+  }
+  std::vector<float> output(spread.size(), -1.0F);
+  const Index heads = width / dim;
+  AlignedBuffer scratch;
+  table.attention(
+      {.queries = spread.data(),
+       .tokens = tokens,
+       .query_heads = heads,
+       .stride = width + gap,
+       .pages = cache.pages.data(),
+       .layout = cache.layout,
+       .head_offset = cache.head_offset,
+       .position = position,
+       .window = window,
+       .scale = scale,
+       .output = output.data(),
+       .scratch = scratch.make_room<float>(attention_scratch_size(cache.layout, tokens * heads))});
+  std::vector<float> found;
+  for (Index token = 0; token < tokens; ++token) {
+    const auto row = output.begin() + token * (width + gap);
+    found.insert(found.end(), row, row + width);
+    CHECK(std::count(row + width, row + width + gap, -1.0F) == gap);
+  }
+  return found;
+}
+
+/// Attention of one token at `last` to positions from `first` on.
 std::vector<float> run(const KernelTable& table, const Cache& cache,
                        const std::vector<float>& queries, Index first, Index last, float scale) {
-  const Index dim = cache.layout.head_dim;
-  std::vector<float> output(queries.size() + 1, -1.0F);
-  table.attention({.queries = queries.data(),
-                   .query_heads = static_cast<Index>(queries.size()) / dim,
-                   .pages = cache.pages.data(),
-                   .layout = cache.layout,
-                   .head_offset = cache.head_offset,
-                   .first_position = first,
-                   .last_position = last,
-                   .scale = scale,
-                   .output = output.data()});
-  CHECK(output.back() == -1.0F);
-  output.pop_back();
-  return output;
+  return run_block(table, cache, queries, 1, last, last - first + 1, scale);
 }
 
 /// How many outputs are further from a softmax in float64 than roundings can take them.
-int differences(const std::vector<float>& found, const Cache& cache,
-                const std::vector<float>& queries, Index first, Index last, float scale) {
+int differences(std::span<const float> found, const Cache& cache, std::span<const float> queries,
+                Index first, Index last, float scale) {
   const auto dim = static_cast<std::size_t>(cache.layout.head_dim);
   const auto count = static_cast<std::size_t>(last - first + 1);
   const auto pages = static_cast<double>(last / page_positions - first / page_positions + 1);
@@ -92,7 +134,7 @@ int differences(const std::vector<float>& found, const Cache& cache,
         magnitude += std::abs(query[d] * key[d]);
       }
       scores[i] *= scale;
-      // dim products and sums, and the product with the scale.
+      // dim products and sums, and the scaling of the query.
       score_error =
           std::max(score_error, (static_cast<double>(dim) + 2) * float_epsilon * magnitude * scale);
     }
@@ -149,6 +191,82 @@ TEST_CASE("attention against a float64 softmax", "[attention]") {
             CHECK(differences(found, cache, queries, first, last, scale) == 0);
           }
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("a block of tokens against a float64 softmax, and against its rows alone",
+          "[attention]") {
+  test::Random random(127);
+  for (const KvType type : kv_types) {
+    for (const Index dim : {2, 20, 64, 80, 96}) {
+      const Index positions = 330;
+      const Cache cache(type, dim, positions, random);
+      const float scale = 1 / std::sqrt(static_cast<float>(dim));
+      for (const Index heads : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16}) {
+        // Blocks that end at, before and after the border of a page, and all of the cache.
+        const Index sizes[] = {1, 2, 17, test::random_integer<Index>(random, 1, 70), 150};
+        const Index tokens = sizes[test::random_integer<std::size_t>(random, 0, 4)];
+        const Index ends[] = {tokens, std::max<Index>(128, tokens), 193, 255, positions};
+        const Index position =
+            std::max(ends[test::random_integer<std::size_t>(random, 0, 4)] - tokens, Index{0});
+        const auto queries = test::random_floats(random, tokens * heads * dim, 2.0F);
+        for (const Index window :
+             {Index{0}, Index{1}, Index{64}, test::random_integer<Index>(random, 2, 200)}) {
+          for (const KernelTable* table : test::kernel_tables()) {
+            CAPTURE(table->isa, kv_type_name(type), dim, heads, tokens, position, window);
+            const auto found = run_block(*table, cache, queries, tokens, position, window, scale);
+            int wrong = 0;
+            int other_bits = 0;
+            for (Index token = 0; token < tokens; ++token) {
+              const Index last = position + token;
+              const Index first = window == 0 ? 0 : std::max(last - window + 1, Index{0});
+              const auto begin = static_cast<std::size_t>(token * heads * dim);
+              const auto size = static_cast<std::size_t>(heads * dim);
+              const auto row = std::span(found).subspan(begin, size);
+              const auto query = std::span(queries).subspan(begin, size);
+              // Every token against its bits alone, and some of them, which take long, against
+              // float64.
+              const auto alone = run_block(*table, cache, query, 1, last, window, scale);
+              other_bits += std::memcmp(alone.data(), row.data(), size * sizeof(float)) != 0;
+              if (token % 16 == 0 || token + 1 == tokens) {
+                wrong += differences(row, cache, query, first, last, scale);
+              }
+            }
+            CHECK(wrong == 0);
+            CHECK(other_bits == 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a block of tokens takes no part of later ones", "[attention]") {
+  // The keys and values of a block's later tokens are not finite; its first ones do not see it.
+  test::Random random(128);
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const KvType type : kv_types) {
+    for (const Index heads : {1, 3, 8}) {
+      const Index dim = 20;
+      Cache cache(type, dim, 75, random);
+      const auto queries = test::random_floats(random, 5 * heads * dim);
+      for (const KernelTable* table : test::kernel_tables()) {
+        CAPTURE(table->isa, kv_type_name(type), heads);
+        const auto before = run_block(*table, cache, queries, 5, 70, 40, 0.2F);
+        Cache other = cache.copy();
+        const std::vector<float> infinite(static_cast<std::size_t>(dim), infinity);
+        for (const Index bad : {31, 73}) other.store(bad, infinite, infinite);
+        const auto after = run_block(*table, other, queries, 5, 70, 40, 0.2F);
+        // Token 70 sees positions 31 to 70, token 71 begins with 32, token 73 sees 73.
+        const std::ptrdiff_t width = heads * dim;
+        CHECK(
+            std::equal(before.begin() + width, before.begin() + 3 * width, after.begin() + width));
+        CHECK(std::none_of(after.begin(), after.begin() + width,
+                           [](float x) { return std::isfinite(x); }));
+        CHECK(std::none_of(after.begin() + 3 * width, after.end(),
+                           [](float x) { return std::isfinite(x); }));
       }
     }
   }

@@ -28,6 +28,7 @@ TEST_CASE("every table is complete", "[kernel_table]") {
     CHECK(table->rotate != nullptr);
     CHECK(table->silu_multiply != nullptr);
     CHECK(table->add != nullptr);
+    CHECK(table->store_key_value != nullptr);
     CHECK(table->attention != nullptr);
     for (std::size_t format = 0; format < Formats::size; ++format) {
       CAPTURE(Formats::names[format]);

@@ -39,7 +39,50 @@ int differing_loads() {
   return failures;
 }
 
+/// Stores every 509th of all floats, and those around the middles between values of T, and counts
+/// results that differ from the scalar conversion.
+template <class Isa, class T>
+int differing_stores() {
+  std::vector<std::uint32_t> patterns;
+  for (std::uint64_t bits = 0; bits < std::uint64_t{1} << 32; bits += 509) {
+    patterns.push_back(static_cast<std::uint32_t>(bits));
+  }
+  for (std::uint32_t bits = 0; bits < 65535; ++bits) {
+    const auto low =
+        std::bit_cast<std::uint32_t>(nibble::to_float(T{static_cast<std::uint16_t>(bits)}));
+    const auto high =
+        std::bit_cast<std::uint32_t>(nibble::to_float(T{static_cast<std::uint16_t>(bits + 1)}));
+    const std::uint32_t middle = low + (high - low) / 2;
+    for (const std::uint32_t pattern : {low, middle - 1, middle, middle + 1}) {
+      patterns.push_back(pattern);
+    }
+  }
+  patterns.resize(patterns.size() / lane_count * lane_count);
+  int failures = 0;
+  for (std::size_t i = 0; i < patterns.size(); i += lane_count) {
+    float values[lane_count];
+    for (std::size_t j = 0; j < lane_count; ++j) values[j] = std::bit_cast<float>(patterns[i + j]);
+    T stored[lane_count];
+    nibble::simd::store_floats<Isa>(Floats<Isa>::load(values), stored);
+    for (std::size_t j = 0; j < lane_count; ++j) {
+      failures += std::isnan(values[j]) ? !std::isnan(nibble::to_float(stored[j]))
+                                        : stored[j] != nibble::from_float<T>(values[j]);
+    }
+  }
+  return failures;
+}
+
 }  // namespace
+
+TEMPLATE_LIST_TEST_CASE("floats are stored as float16 as the scalar conversion has them",
+                        "[half_lanes]", nibble::test::Isas) {
+  CHECK(differing_stores<TestType, Float16>() == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("floats are stored as bfloat16 as the scalar conversion has them",
+                        "[half_lanes]", nibble::test::Isas) {
+  CHECK(differing_stores<TestType, BFloat16>() == 0);
+}
 
 TEMPLATE_LIST_TEST_CASE("all float16 patterns load as the scalar conversion has them",
                         "[half_lanes]", nibble::test::Isas) {

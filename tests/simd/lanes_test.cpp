@@ -51,12 +51,6 @@ template <class Isa>
 constexpr bool has_fma =
     !std::is_same_v<Isa, nibble::simd::Portable> && !std::is_same_v<Isa, nibble::simd::Generic>;
 
-/// |found - expected| in units of the last place of `expected`.
-double ulp_error(float found, double expected) {
-  const int exponent = std::max(std::ilogb(expected), -126);
-  return std::abs(static_cast<double>(found) - expected) / std::ldexp(1.0, exponent - 23);
-}
-
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("lanes load, store and broadcast", "[lanes]", Isas) {
@@ -193,64 +187,6 @@ TEMPLATE_LIST_TEST_CASE("to_nearest_int takes ties to even", "[lanes]", Isas) {
     }
   }
   CHECK(failures == 0);
-}
-
-TEMPLATE_LIST_TEST_CASE("exp is within 2 ULP between its ends", "[lanes]", Isas) {
-  int failures = 0;
-  const auto check = [&](const Values<float>& values) {
-    const auto results = values_of(exp(Floats<TestType>::load(values.data())));
-    for (std::size_t i = 0; i < lane_count; ++i) {
-      const double expected = std::exp(static_cast<double>(values[i]));
-      if (std::isnan(values[i])) {
-        failures += !std::isnan(results[i]);
-      } else if (values[i] < -87.33F) {
-        failures += !(results[i] >= 0 && expected < 1.2e-38 && results[i] < 1.2e-38F);
-      } else if (values[i] > 88.37F && results[i] == infinity) {
-        continue;
-      } else {
-        failures += !(ulp_error(results[i], expected) <= 2);
-      }
-    }
-  };
-  Random random(10);
-  Values<float> values{};
-  for (int round = 0; round < 20000; ++round) {
-    for (float& value : values) {
-      value = static_cast<float>(random_integer(random, -(110 << 16), 100 << 16)) * 0x1p-16F;
-    }
-    check(values);
-  }
-  for (int round = 0; round < 2000; ++round) {
-    for (float& value : values) value = random_bits(random);
-    check(values);
-  }
-  for (const float around : {-87.3365479F, 88.3762626F, 88.7228317F, -88.3762626F, -103.97F}) {
-    float value = around - 0.001F;
-    for (int round = 0; round < 30; ++round) {
-      for (float& v : values) v = value = std::nextafter(value, infinity);
-      check(values);
-    }
-  }
-  CHECK(failures == 0);
-}
-
-TEMPLATE_LIST_TEST_CASE("exp at its ends", "[lanes]", Isas) {
-  Values<float> values{};
-  values[0] = -infinity;
-  values[1] = 0.0F;
-  values[2] = -0.0F;
-  values[3] = infinity;
-  values[4] = std::numeric_limits<float>::quiet_NaN();
-  values[5] = std::numeric_limits<float>::lowest();
-  values[6] = std::numeric_limits<float>::denorm_min();
-  const auto results = values_of(exp(Floats<TestType>::load(values.data())));
-  CHECK(results[0] == 0.0F);
-  CHECK(results[1] == 1.0F);
-  CHECK(results[2] == 1.0F);
-  CHECK(results[3] == infinity);
-  CHECK(std::isnan(results[4]));
-  CHECK(results[5] == 0.0F);
-  CHECK(results[6] == 1.0F);
 }
 
 TEMPLATE_LIST_TEST_CASE("sums of lanes take one fixed tree", "[lanes]", Isas) {
