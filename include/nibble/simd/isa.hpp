@@ -7,7 +7,8 @@
 
 namespace nibble::simd {
 
-/// Plain C++, no vector instruction named. Also what Generic is where xsimd knows no architecture.
+/// Plain C++, no vector instruction named; what Generic does too where xsimd knows no vectors.
+/// A tag's `name` is its id: in tables, in reports, in the environment variable NIBBLE_ISA.
 struct Portable {
   using Arch = void;
   static constexpr const char* name = "portable";
@@ -21,11 +22,10 @@ concept InstructionSet = std::derived_from<T, Portable>;
 struct Generic : Portable {
 #if XSIMD_WITH_SSE2
   using Arch = xsimd::sse2;
-  static constexpr const char* name = "generic (SSE2)";
 #elif XSIMD_WITH_NEON64
   using Arch = xsimd::neon64;
-  static constexpr const char* name = "generic (NEON)";
 #endif
+  static constexpr const char* name = "generic";
 };
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && XSIMD_WITH_FMA3_AVX2
@@ -33,7 +33,7 @@ struct Generic : Portable {
 /// AVX2, FMA and F16C.
 struct Avx2 : Generic {
   using Arch = xsimd::fma3<xsimd::avx2>;
-  static constexpr const char* name = "AVX2";
+  static constexpr const char* name = "avx2";
 };
 #endif
 
@@ -43,7 +43,7 @@ struct Avx2 : Generic {
 /// AVX-512 F, BW, DQ, VL and VNNI.
 struct Avx512Vnni : Avx2 {
   using Arch = xsimd::avx512bw;
-  static constexpr const char* name = "AVX-512 VNNI";
+  static constexpr const char* name = "avx512vnni";
 };
 #endif
 
