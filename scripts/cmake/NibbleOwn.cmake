@@ -42,6 +42,13 @@ if(PROJECT_IS_TOP_LEVEL)
   endforeach()
 endif()
 
+# For what tests or checks the templates of every instruction set that this machine has.
+add_library(nibble_own_native INTERFACE)
+target_link_libraries(nibble_own_native INTERFACE nibble_own)
+if(NOT CMAKE_CROSSCOMPILING)
+  target_link_libraries(nibble_own_native INTERFACE nibble_native)
+endif()
+
 # all_verify_interface_header_sets compiles each header by itself, in targets that CMake makes up
 # and that can be reached by their name only.
 if(PROJECT_IS_TOP_LEVEL)
@@ -50,6 +57,6 @@ if(PROJECT_IS_TOP_LEVEL)
     target_link_libraries(
       ${library}
       INTERFACE
-        $<BUILD_INTERFACE:$<$<STREQUAL:$<TARGET_PROPERTY:NAME>,${check}>:nibble_own>>)
+        $<BUILD_INTERFACE:$<$<STREQUAL:$<TARGET_PROPERTY:NAME>,${check}>:nibble_own_native>>)
   endforeach()
 endif()

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <iterator>
 
+#include <nibble/dispatch/dispatch.hpp>
+
 #include "support/random.hpp"
 
 namespace nibble::test {
@@ -86,15 +88,15 @@ Recipe uniform_recipe(std::string_view format, const FormatOptions& options) {
 }
 
 Decoder quantized(const ModelFolder& folder, const Recipe& recipe, ThreadPool& pool) {
-  return quantize_model(folder, recipe, pool);
+  return quantize_model(folder, recipe, pool, {}, dispatch::best());
 }
 
 Decoder loaded(const ModelFolder& folder, ThreadPool& pool) {
-  return folder.load(pool);
+  return folder.load(pool, {}, dispatch::best());
 }
 
 Decoder decoder_of(const ModelConfig& config, const TensorProvider& provider, ThreadPool& pool) {
-  return Decoder(config, provider, pool);
+  return Decoder(config, provider, pool, {}, dispatch::best());
 }
 
 Matrix logits_of(const Decoder& decoder, std::span<const TokenId> tokens, ThreadPool& pool,
