@@ -51,7 +51,7 @@ class Stopwatch {
 }
 
 /// "novella-5m (llama): avx512vnni, 2 threads, native activations, float16 KV".
-[[nodiscard]] inline std::string banner(const ModelFolder& model, const ThreadPool& pool,
+[[nodiscard]] inline std::string banner(const ModelFolder& model, ExecutorRef pool,
                                         const RunOptions* run = nullptr) {
   std::string text =
       concat(model_name(model), " (", model.config().model_type, "): ", dispatch::best().isa, ", ",
@@ -62,7 +62,7 @@ class Stopwatch {
 
 /// The JSON object's first fields: what ran, and how.
 [[nodiscard]] inline Json describe_run(std::string_view program, const ModelFolder& model,
-                                       const ThreadPool& pool, const RunOptions* run = nullptr) {
+                                       ExecutorRef pool, const RunOptions* run = nullptr) {
   Json json{{"program", program},
             {"model", path_text(model.path())},
             {"isa", dispatch::best().isa},

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include <nibble/core/thread_pool.hpp>
 #include <nibble/dispatch/dispatch.hpp>
 #include <nibble/nn/attention_layer.hpp>
 #include <nibble/nn/embedding.hpp>
