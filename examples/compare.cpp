@@ -94,7 +94,7 @@ Row measure(const Width& width, const ModelFolder& model, const EvaluatedModel& 
   row.file_size = checkpoint.file_size();
   row.bits_per_weight = checkpoint.bits_per_weight();
   console.task(std::string(width.name));
-  const Decoder decoder(model.config(), tensors, pool, console.loading());
+  const Decoder decoder(model.config(), tensors, pool, console.loading(), dispatch::best());
   const EvaluatedModel subject{&decoder, options.run.activation_mode(), options.run.kv_type()};
   row.quality = evaluate(subject, &reference, tokens, evaluate_options, pool, console.progress());
   row.speed = measure_speed(subject, tokens, pool, console.progress());
@@ -165,7 +165,7 @@ void compare(const Options& options) {
   const EvaluateOptions evaluate_options =
       options.windows.evaluate_options(model.config().max_positions);
   // Float weights are exact as they are stored, so this is the float32 model.
-  const Decoder reference_decoder = model.load(pool, console.loading());
+  const Decoder reference_decoder = model.load(pool, console.loading(), dispatch::best());
   const EvaluatedModel reference{&reference_decoder, ActivationMode::Float, KvType::Float32};
 
   console.banner(banner(model, pool, &options.run));
@@ -189,7 +189,7 @@ void compare(const Options& options) {
   const Table table = make_table(rows);
   const std::string text_name = path_text(std::filesystem::path(options.text).filename());
   const std::string subtitle =
-      concat(first.tokens, " tokens of ", text_name, " · ", simd::describe(), ", ", pool.size(),
+      concat(first.tokens, " tokens of ", text_name, " · ", dispatch::best().isa, ", ", pool.size(),
              pool.size() == 1 ? " thread" : " threads", " · ", options.run.activations,
              " activations, ", options.run.kv, " KV");
   if (!options.output.empty()) {

@@ -54,9 +54,10 @@ void evaluate_model(const Options& options) {
   Index context = model.config().max_positions;
   if (reference_model) context = std::min(context, reference_model->config().max_positions);
   const EvaluateOptions evaluate_options = options.windows.evaluate_options(context);
-  const Decoder decoder = model.load(pool, console.loading());
+  const Decoder decoder = model.load(pool, console.loading(), dispatch::best());
   std::optional<Decoder> reference_decoder;
-  if (reference_model) reference_decoder.emplace(reference_model->load(pool, console.loading()));
+  if (reference_model)
+    reference_decoder.emplace(reference_model->load(pool, console.loading(), dispatch::best()));
   const EvaluatedModel subject{&decoder, options.run.activation_mode(), options.run.kv_type()};
   const EvaluatedModel reference{reference_decoder ? &*reference_decoder : nullptr,
                                  ActivationMode::Float, KvType::Float32};

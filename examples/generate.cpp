@@ -113,7 +113,7 @@ void generate_text(const Options& options) {
   if (prompt.empty()) fail("PROMPT: is empty");
   const std::vector<TokenId> prompt_ids = tokenizer.encode(prompt);
   const Stopwatch loading;
-  const Decoder decoder = model.load(pool, console.loading());
+  const Decoder decoder = model.load(pool, console.loading(), dispatch::best());
   const double load_seconds = open_seconds + loading.seconds();
   const Index context = decoder.config().max_positions;
   const auto prompt_tokens = static_cast<Index>(prompt_ids.size());

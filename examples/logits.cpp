@@ -89,7 +89,7 @@ void run_logits(const Options& options) {
          config.max_positions);
   }
   config.rope.bfloat16_frequencies = options.rope_frequencies == "bfloat16";
-  const Decoder decoder(config, model.tensors(), pool, console.loading());
+  const Decoder decoder(config, model.tensors(), pool, console.loading(), dispatch::best());
 
   console.banner(banner(model, pool, &options.run));
   const Stopwatch stopwatch;

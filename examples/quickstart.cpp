@@ -3,13 +3,15 @@
 #include <iostream>
 #include <string_view>
 
+#include <nibble/dispatch/dispatch.hpp>
 #include <nibble/nibble.hpp>
 
 int main(int argc, char** argv) try {
   const nibble::ModelFolder model(argc > 1 ? argv[1] : "examples/models/novella-5m");
   nibble::ThreadPool pool;  // one thread for each core
   const nibble::Decoder decoder = nibble::quantize_model(
-      model, nibble::Recipe::uniform(nibble::RoundToNearest{}, nibble::make_format("int4")), pool);
+      model, nibble::Recipe::uniform(nibble::RoundToNearest{}, nibble::make_format("int4")), pool,
+      {}, nibble::dispatch::best());  // the kernels that suit this CPU
 
   const std::string_view prompt = "It was a dark night, and";
   const nibble::Tokenizer tokenizer = model.tokenizer();

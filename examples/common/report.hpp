@@ -11,8 +11,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <nibble/dispatch/dispatch.hpp>
 #include <nibble/model/model_folder.hpp>
-#include <nibble/simd/simd.hpp>
 
 #include "common/numbers.hpp"
 #include "common/options.hpp"
@@ -50,11 +50,11 @@ class Stopwatch {
   return path_text(path.has_filename() ? path.filename() : model.path());
 }
 
-/// "novella-5m (llama): AVX-512 VNNI, 2 threads, native activations, float16 KV".
-[[nodiscard]] inline std::string banner(const ModelFolder& model, const ThreadPool& pool,
+/// "novella-5m (llama): avx512vnni, 2 threads, native activations, float16 KV".
+[[nodiscard]] inline std::string banner(const ModelFolder& model, ExecutorRef pool,
                                         const RunOptions* run = nullptr) {
   std::string text =
-      concat(model_name(model), " (", model.config().model_type, "): ", simd::describe(), ", ",
+      concat(model_name(model), " (", model.config().model_type, "): ", dispatch::best().isa, ", ",
              pool.size(), " thread", pool.size() == 1 ? "" : "s");
   if (run != nullptr) text += concat(", ", run->activations, " activations, ", run->kv, " KV");
   return text;
@@ -62,10 +62,10 @@ class Stopwatch {
 
 /// The JSON object's first fields: what ran, and how.
 [[nodiscard]] inline Json describe_run(std::string_view program, const ModelFolder& model,
-                                       const ThreadPool& pool, const RunOptions* run = nullptr) {
+                                       ExecutorRef pool, const RunOptions* run = nullptr) {
   Json json{{"program", program},
             {"model", path_text(model.path())},
-            {"isa", simd::describe()},
+            {"isa", dispatch::best().isa},
             {"threads", pool.size()}};
   if (run != nullptr) {
     json["activations"] = run->activations;

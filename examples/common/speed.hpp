@@ -38,7 +38,7 @@ struct Speed {
 /// A prompt of 512 tokens, or half the context, and 64 tokens one by one after 32 others, or as
 /// many as fit. The tokens are the text's.
 [[nodiscard]] inline Speed measure_speed(const EvaluatedModel& model, std::span<const TokenId> text,
-                                         ThreadPool& pool, const Progress& progress) {
+                                         ExecutorRef pool, const Progress& progress) {
   const Decoder& decoder = *model.decoder;
   const Index context = decoder.config().max_positions;
   const Index prompt = std::max(std::min(Index{512}, context / 2), Index{1});

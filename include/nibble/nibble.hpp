@@ -4,11 +4,13 @@
 #include <nibble/core/aligned_buffer.hpp>
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/core/executor.hpp>
 #include <nibble/core/function_ref.hpp>
 #include <nibble/core/half.hpp>
 #include <nibble/core/matrix.hpp>
 #include <nibble/core/progress.hpp>
 #include <nibble/core/random.hpp>
+#include <nibble/core/spin.hpp>
 #include <nibble/core/thread_pool.hpp>
 
 #include <nibble/simd/simd.hpp>

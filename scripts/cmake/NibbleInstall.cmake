@@ -15,8 +15,9 @@ endforeach()
 set(nibble_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/nibble)
 
 install(
-  TARGETS nibble nibble_core nibble_io nibble_text nibble_native
+  TARGETS nibble nibble_core nibble_io nibble_text nibble_native nibble_dispatch
   EXPORT nibbleTargets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   FILE_SET HEADERS)
 install(EXPORT nibbleTargets NAMESPACE nibble:: DESTINATION ${nibble_cmake_dir})
 
@@ -25,7 +26,7 @@ configure_package_config_file(
   INSTALL_DESTINATION ${nibble_cmake_dir})
 write_basic_package_version_file(
   "${PROJECT_BINARY_DIR}/nibbleConfigVersion.cmake"
-  COMPATIBILITY SameMajorVersion ARCH_INDEPENDENT)
+  COMPATIBILITY SameMajorVersion)
 install(
   FILES "${PROJECT_BINARY_DIR}/nibbleConfig.cmake"
         "${PROJECT_BINARY_DIR}/nibbleConfigVersion.cmake"

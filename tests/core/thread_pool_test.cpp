@@ -1,6 +1,7 @@
 #include "nibble/core/thread_pool.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <stdexcept>
 #include <thread>
@@ -81,6 +82,46 @@ TEST_CASE("many short loops after one another", "[thread_pool]") {
     pool.run(4, [&](Index task, int) { sums[static_cast<std::size_t>(task)] += 1; });
   }
   CHECK(sums == std::vector<std::uint64_t>(4, 5000));
+}
+
+TEST_CASE("loops between which the workers fall asleep", "[thread_pool]") {
+  for (const int threads : {2, 7}) {
+    ThreadPool pool(threads);
+    std::vector<std::uint64_t> sums(9, 0);
+    for (int loop = 0; loop < 30; ++loop) {
+      pool.run(9, [&](Index task, int) { sums[static_cast<std::size_t>(task)] += 1; });
+      std::this_thread::sleep_for(std::chrono::milliseconds(loop % 3));
+    }
+    CHECK(sums == std::vector<std::uint64_t>(9, 30));
+  }
+}
+
+TEST_CASE("a caller that has to wait for a worker falls asleep", "[thread_pool]") {
+  ThreadPool pool(2);
+  for (int loop = 0; loop < 20; ++loop) {
+    std::atomic<int> arrived = 0;
+    std::atomic<bool> late_one_done = false;
+    pool.run(2, [&](Index, int worker) {
+      ++arrived;
+      while (arrived < 2) std::this_thread::yield();  // so the two tasks are on two threads
+      if (worker == 0) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      late_one_done = true;
+    });
+    CHECK(late_one_done);
+  }
+}
+
+TEST_CASE("as many tasks as there are threads run at the same time", "[thread_pool]") {
+  for (const int threads : {2, 3, 7}) {
+    ThreadPool pool(threads);
+    std::atomic<int> arrived = 0;
+    pool.run(threads, [&](Index, int) {
+      ++arrived;
+      while (arrived < threads) std::this_thread::yield();
+    });
+    CHECK(arrived == threads);
+  }
 }
 
 TEST_CASE("threads that share a pool take turns", "[thread_pool]") {

@@ -39,7 +39,7 @@ class ClippedRoundToNearest {
   template <int Bits>
   static nibble::AnyMatrix quantize_groups(const nibble::WeightSource& source,
                                            const nibble::GroupInt<Bits>& format,
-                                           nibble::ThreadPool& pool) {
+                                           nibble::ExecutorRef pool) {
     const nibble::PanelLayout layout = format.layout(source.cols);
     const auto size = static_cast<std::size_t>(layout.group_size);
     return nibble::pack_rows(
@@ -65,7 +65,7 @@ class ClippedRoundToNearest {
   static constexpr std::string_view name = "clipped-rtn";
 
   nibble::AnyMatrix quantize(const nibble::WeightSource& source, const nibble::AnyFormat& format,
-                             nibble::ThreadPool& pool) const {
+                             nibble::ExecutorRef pool) const {
     return std::visit(
         [&]<class F>(const F& value) -> nibble::AnyMatrix {
           // Formats without a grid to search are rounded as they are.

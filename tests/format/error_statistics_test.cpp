@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "nibble/core/thread_pool.hpp"
 #include "nibble/format/pack_rows.hpp"
 #include "support/catch.hpp"
 #include "support/matrices.hpp"

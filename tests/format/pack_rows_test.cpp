@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "nibble/core/thread_pool.hpp"
 #include "support/catch.hpp"
 #include "support/random.hpp"
 

@@ -1,17 +1,17 @@
 #include "kernels/kernel_tables.hpp"
 
-#include <string>
+#include <nibble/dispatch/dispatch.hpp>
 
 #include "support/catch.hpp"
-#include "support/isas.hpp"
 
 namespace nibble::test {
 
 const std::vector<const KernelTable*>& kernel_tables() {
   static const std::vector<const KernelTable*> tables = [] {
-    return []<class... Isa>(std::type_identity<std::tuple<Isa...>>) {
-      return std::vector<const KernelTable*>{&kernels<Isa>()...};
-    }(std::type_identity<Isas>{});
+    std::vector<const KernelTable*> all{&kernels<simd::Portable>()};
+    const auto compiled = dispatch::available();
+    all.insert(all.end(), compiled.begin(), compiled.end());
+    return all;
   }();
   return tables;
 }
@@ -20,7 +20,6 @@ const std::vector<const KernelTable*>& kernel_tables() {
 
 TEST_CASE("every table is complete", "[kernel_table]") {
   using namespace nibble;
-  CHECK(test::kernel_tables().back()->isa == std::string(simd::describe()));
   for (const KernelTable* table : test::kernel_tables()) {
     CAPTURE(table->isa);
     CHECK(table->pack_activations != nullptr);

@@ -1,5 +1,4 @@
-// The kernels of every instruction set that the compiler's flags allow, compiled once for all
-// tests.
+// The kernels that tests run: plain C++, and those of every instruction set that this CPU runs.
 #pragma once
 
 #include <vector>

@@ -231,7 +231,7 @@ TEST_CASE("a configuration or tensors that contradict themselves are refused") {
     const TensorProvider* inner = nullptr;
     bool matrices = false;
     AnyFormat format(const TensorSpec& spec) const override { return inner->format(spec); }
-    AnyMatrix matrix(const TensorSpec& spec, ThreadPool& threads) const override {
+    AnyMatrix matrix(const TensorSpec& spec, ExecutorRef threads) const override {
       if (!matrices) return inner->matrix(spec, threads);
       return MatrixBuilder<Float32Format>({}, spec.rows, spec.cols + 1).finish();
     }

@@ -1,8 +1,11 @@
 // A token's logits have the same bits on any number of threads, however its sequence is cut into
 // chunks, whatever else is in the batch, and after any truncation.
 
+#include <exception>
 #include <iterator>
 #include <memory>
+#include <thread>
+#include <vector>
 
 #include "support/catch.hpp"
 #include "support/matrices.hpp"
@@ -30,7 +33,7 @@ std::vector<Mode> all_modes() {
 
 /// The logits of `ids` while sequences of other lengths come and go beside them: prompts in chunks
 /// of several sizes, single tokens, sessions that begin late, all drawing from one pool.
-Matrix logits_in_company(const Decoder& decoder, std::span<const TokenId> ids, ThreadPool& pool,
+Matrix logits_in_company(const Decoder& decoder, std::span<const TokenId> ids, ExecutorRef pool,
                          const Mode& mode) {
   const auto count = static_cast<Index>(ids.size());
   const std::vector<TokenId> other = random_tokens(decoder.config().vocab_size, 4 * count, 99);
@@ -63,7 +66,7 @@ Matrix logits_in_company(const Decoder& decoder, std::span<const TokenId> ids, T
 }
 
 /// The logits of `ids` where wrong continuations were taken in and forgotten on the way.
-Matrix logits_after_detours(const Decoder& decoder, std::span<const TokenId> ids, ThreadPool& pool,
+Matrix logits_after_detours(const Decoder& decoder, std::span<const TokenId> ids, ExecutorRef pool,
                             const Mode& mode) {
   const auto count = static_cast<Index>(ids.size());
   const std::vector<TokenId> wrong = random_tokens(decoder.config().vocab_size, count, 7);
@@ -179,6 +182,53 @@ TEST_CASE("the bits of novella-5m's logits are the same every way") {
       quantized(model, uniform_recipe("int4", {.group_size = 128, .asymmetric = true}), *pools[1]);
   check(int4, {ActivationMode::Native, KvType::Float16});
   check(int4, {ActivationMode::Float, KvType::Float32});
+}
+
+/// The caller's own threads, the simplest way: every loop starts some, which take every third task.
+struct ThreadsPerLoop {
+  static int size() { return 3; }
+  static void run(Index tasks, FunctionRef<void(Index task, int worker)> body) {
+    std::vector<std::exception_ptr> errors(3);
+    std::vector<std::thread> threads;
+    for (int worker = 0; worker < size(); ++worker) {
+      threads.emplace_back([&, worker] {
+        try {
+          for (Index task = worker; task < tasks; task += size()) body(task, worker);
+        } catch (...) {
+          errors[static_cast<std::size_t>(worker)] = std::current_exception();
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const std::exception_ptr& error : errors) {
+      if (error) std::rethrow_exception(error);
+    }
+  }
+};
+
+/// None at all, and the tasks in the wrong order.
+struct LastTaskFirst {
+  static int size() { return 1; }
+  static void run(Index tasks, FunctionRef<void(Index task, int worker)> body) {
+    while (tasks > 0) body(--tasks, 0);
+  }
+};
+
+TEST_CASE("the bits of the logits are the same on the caller's own executor") {
+  const ModelFolder model(source_path("examples/models/novella-5m"));
+  const std::vector<TokenId> ids = random_tokens(model.config().vocab_size, 40);
+  const Recipe recipe = uniform_recipe("int4");
+  ThreadPool pool(2);
+  ThreadsPerLoop threads;
+  LastTaskFirst serial;
+  const Mode mode{ActivationMode::Native, KvType::Float16};
+  const Matrix expected = logits_of(quantized(model, recipe, pool), ids, pool);
+  for (const ExecutorRef executor : {ExecutorRef(threads), ExecutorRef(serial)}) {
+    INFO(executor.size() << " workers");
+    const Decoder decoder = quantized(model, recipe, executor);
+    CHECK(same_bits(logits_of(decoder, ids, executor), expected));
+    CHECK(same_bits(logits_in_company(decoder, ids, executor, mode), expected));
+  }
 }
 
 }  // namespace

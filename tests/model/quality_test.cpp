@@ -68,7 +68,7 @@ void check_rows(const std::string& model_name, const std::vector<QualityRow>& ro
   }
 }
 
-TEST_CASE("float32 perplexity of novella-5m on a whole book") {
+TEST_CASE("float32 perplexity of novella-5m on a whole book", "[slow]") {
   NIBBLE_REQUIRE_FIXTURES(fixtures);
   if (too_slow()) return;
   const ModelFolder folder(fixtures / "models" / "novella-5m");
@@ -81,7 +81,8 @@ TEST_CASE("float32 perplexity of novella-5m on a whole book") {
   CHECK(std::abs(found.perplexity - 35.6165) <= 0.005);
 }
 
-TEST_CASE("round-to-nearest of novella-28m has the reference's perplexity and divergence") {
+TEST_CASE("round-to-nearest of novella-28m has the reference's perplexity and divergence",
+          "[slow]") {
   check_rows("novella-28m",
              {{"w4 g128 asym", "int4", 128, true}, {"w3 g128 sym", "int3", 128, false}}, 0.05);
 }

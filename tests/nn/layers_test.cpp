@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include <nibble/core/thread_pool.hpp>
+#include <nibble/dispatch/dispatch.hpp>
 #include <nibble/nn/attention_layer.hpp>
 #include <nibble/nn/embedding.hpp>
 #include <nibble/nn/feed_forward.hpp>
@@ -40,7 +42,7 @@ double largest_difference(const Matrix& found, const Exact& expected) {
 TEST_CASE("a linear layer multiplies, adds its bias, and leaves the rest of its rows alone") {
   test::Random random(1);
   ThreadPool pool(2);
-  const Execution execution{kernels<>(), pool, ActivationMode::Float};
+  const Execution execution{dispatch::best(), pool, ActivationMode::Float};
   for (const Index outputs : {1, 16, 37, 300}) {
     for (const Index inputs : {1, 24, 130, 300}) {
       const Matrix weights = random_weights(random, outputs, inputs);
@@ -83,7 +85,7 @@ TEST_CASE("a linear layer's int8 inputs are as close as their steps") {
     LinearInput shared;
     shared.assign(input.data(), 5, 200, 200);
     Matrix output(5, 40);
-    linear.forward(shared, {kernels<>(), pool}, output.data(), 40);
+    linear.forward(shared, {dispatch::best(), pool}, output.data(), 40);
     const Exact product = input.cast<double>() * codes.transpose();
     // An input is off by half a step of max / 127 at most.
     const Exact bound = input.cwiseAbs().rowwise().maxCoeff().cast<double>() / 254 *
@@ -103,14 +105,14 @@ TEST_CASE("inputs that are assigned anew are packed anew") {
   const auto run = [&](LinearInput& shared, const Matrix& input) {
     shared.assign(input.data(), input.rows(), 30, 30);
     Matrix output(input.rows(), 20);
-    linear.forward(shared, {kernels<>(), pool}, output.data(), 20);
+    linear.forward(shared, {dispatch::best(), pool}, output.data(), 20);
     return output;
   };
   LinearInput used, fresh;
   run(used, first);
   CHECK(run(used, second) == run(fresh, second));
   used.assign(nullptr, 0, 30, 30);
-  linear.forward(used, {kernels<>(), pool}, nullptr, 20);  // no tokens, nothing to write
+  linear.forward(used, {dispatch::best(), pool}, nullptr, 20);  // no tokens, nothing to write
 }
 
 TEST_CASE("a bias of another size is refused") {
@@ -130,7 +132,7 @@ TEST_CASE("activation modes are spelled and parsed") {
 TEST_CASE("an RMS norm divides by the root of the mean square and weighs") {
   test::Random random(5);
   ThreadPool pool(2);
-  const Execution execution{kernels<>(), pool};
+  const Execution execution{dispatch::best(), pool};
   for (const Index size : {1, 10, 16, 33, 300}) {
     CAPTURE(size);
     const std::vector<float> weight = random_floats(random, size);
@@ -174,7 +176,7 @@ TEST_CASE("an embedding is a row of its matrix, in every format") {
 TEST_CASE("a feed-forward layer gates, multiplies and projects") {
   test::Random random(7);
   ThreadPool pool(2);
-  const Execution execution{kernels<>(), pool, ActivationMode::Float};
+  const Execution execution{dispatch::best(), pool, ActivationMode::Float};
   const float shrink = 0.2F;
   const Matrix gate = shrink * random_weights(random, 37, 24),
                up = shrink * random_weights(random, 37, 24),
@@ -201,7 +203,7 @@ TEST_CASE("a feed-forward layer gates, multiplies and projects") {
 TEST_CASE("an attention layer mixes the values of what a window shows, in several sequences") {
   test::Random random(8);
   ThreadPool pool(2);
-  const Execution execution{kernels<>(), pool, ActivationMode::Float};
+  const Execution execution{dispatch::best(), pool, ActivationMode::Float};
   const Index hidden = 12, dim = 6;
   const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = dim, .window = 70};
   const auto linear = [&](Index outputs, Index inputs) {

@@ -21,7 +21,7 @@ class ReferenceDecoder {
   using Vector = std::vector<double>;
   using Rows = std::vector<Vector>;  // [tokens or outputs][size]
 
-  ReferenceDecoder(const ModelConfig& config, const TensorProvider& tensors, ThreadPool& pool)
+  ReferenceDecoder(const ModelConfig& config, const TensorProvider& tensors, ExecutorRef pool)
       : config_(config) {
     for (const TensorSpec& spec : tensor_specs(config)) {
       Rows rows;

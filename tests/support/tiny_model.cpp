@@ -6,6 +6,8 @@
 #include <fstream>
 #include <iterator>
 
+#include <nibble/dispatch/dispatch.hpp>
+
 #include "support/random.hpp"
 
 namespace nibble::test {
@@ -85,19 +87,19 @@ Recipe uniform_recipe(std::string_view format, const FormatOptions& options) {
   return Recipe::uniform(RoundToNearest{}, make_format(format, options));
 }
 
-Decoder quantized(const ModelFolder& folder, const Recipe& recipe, ThreadPool& pool) {
-  return quantize_model(folder, recipe, pool);
+Decoder quantized(const ModelFolder& folder, const Recipe& recipe, ExecutorRef pool) {
+  return quantize_model(folder, recipe, pool, {}, dispatch::best());
 }
 
-Decoder loaded(const ModelFolder& folder, ThreadPool& pool) {
-  return folder.load(pool);
+Decoder loaded(const ModelFolder& folder, ExecutorRef pool) {
+  return folder.load(pool, {}, dispatch::best());
 }
 
-Decoder decoder_of(const ModelConfig& config, const TensorProvider& provider, ThreadPool& pool) {
-  return Decoder(config, provider, pool);
+Decoder decoder_of(const ModelConfig& config, const TensorProvider& provider, ExecutorRef pool) {
+  return Decoder(config, provider, pool, {}, dispatch::best());
 }
 
-Matrix logits_of(const Decoder& decoder, std::span<const TokenId> tokens, ThreadPool& pool,
+Matrix logits_of(const Decoder& decoder, std::span<const TokenId> tokens, ExecutorRef pool,
                  const RunOptions& options) {
   Workspace workspace(pool, options.activations);
   const auto count = static_cast<Index>(tokens.size());

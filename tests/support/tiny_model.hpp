@@ -49,11 +49,11 @@ class TinyFolder {
 Recipe uniform_recipe(std::string_view format, const FormatOptions& options = {});
 
 /// `quantize_model`, and `ModelFolder::load`, compiled once for all tests.
-Decoder quantized(const ModelFolder& folder, const Recipe& recipe, ThreadPool& pool);
-Decoder loaded(const ModelFolder& folder, ThreadPool& pool);
+Decoder quantized(const ModelFolder& folder, const Recipe& recipe, ExecutorRef pool);
+Decoder loaded(const ModelFolder& folder, ExecutorRef pool);
 
 /// The tensors of a model as `provider` delivers them, under a configuration of one's own.
-Decoder decoder_of(const ModelConfig& config, const TensorProvider& provider, ThreadPool& pool);
+Decoder decoder_of(const ModelConfig& config, const TensorProvider& provider, ExecutorRef pool);
 
 /// How to run.
 struct RunOptions {
@@ -66,7 +66,7 @@ struct RunOptions {
 inline constexpr RunOptions exact_run{.activations = ActivationMode::Float, .kv = KvType::Float32};
 
 /// The logits of every token of one sequence, [tokens][vocabulary].
-Matrix logits_of(const Decoder& decoder, std::span<const TokenId> tokens, ThreadPool& pool,
+Matrix logits_of(const Decoder& decoder, std::span<const TokenId> tokens, ExecutorRef pool,
                  const RunOptions& options = {});
 
 /// Ids within a vocabulary.

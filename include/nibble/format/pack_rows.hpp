@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <nibble/core/thread_pool.hpp>
+#include <nibble/core/executor.hpp>
 #include <nibble/format/float_format.hpp>
 #include <nibble/format/quantized_matrix.hpp>
 #include <nibble/format/weight_source.hpp>
@@ -19,7 +19,7 @@ namespace nibble {
 /// order, panels on all threads. Throws Error where a weight is not finite.
 template <WeightFormat F, class SetRow>
 [[nodiscard]] QuantizedMatrix<F> pack_rows(const WeightSource& source, const F& format,
-                                           ThreadPool& pool, SetRow&& set_row) {
+                                           ExecutorRef pool, SetRow&& set_row) {
   MatrixBuilder<F> builder(format, source.rows, source.cols);
   const auto cols = static_cast<std::size_t>(source.cols);
   pool.run(divide_up(source.rows, panel_rows), [&](Index panel, int) {
@@ -40,7 +40,7 @@ template <WeightFormat F, class SetRow>
 /// where a weight is beyond the format's range.
 template <FloatWeightFormat F>
 [[nodiscard]] QuantizedMatrix<F> pack_floats(const WeightSource& source, const F& format,
-                                             ThreadPool& pool) {
+                                             ExecutorRef pool) {
   return pack_rows(source, format, pool,
                    [&](MatrixBuilder<F>& builder, Index row, std::span<const float> weights) {
                      for (std::size_t col = 0; col < weights.size(); ++col) {

@@ -37,16 +37,16 @@ struct Slice {
 /// time, and grows to the largest batch it has seen.
 class Workspace {
  public:
-  explicit Workspace(ThreadPool& pool, ActivationMode activations = ActivationMode::Native)
-      : pool_(&pool), activations_(activations) {}
+  explicit Workspace(ExecutorRef pool, ActivationMode activations = ActivationMode::Native)
+      : pool_(pool), activations_(activations) {}
 
-  [[nodiscard]] ThreadPool& pool() const noexcept { return *pool_; }
+  [[nodiscard]] ExecutorRef pool() const noexcept { return pool_; }
   [[nodiscard]] ActivationMode activations() const noexcept { return activations_; }
 
  private:
   friend class Decoder;
 
-  ThreadPool* pool_;
+  ExecutorRef pool_;
   ActivationMode activations_;
   std::vector<TokenPlace> places_;  // of all tokens of the batch
   std::vector<Index> logit_tokens_;
@@ -75,7 +75,7 @@ class Decoder {
  public:
   /// Takes every tensor of the configuration from `tensors`. Throws what the provider throws, or
   /// Cancelled. `kernels` outlives the decoder.
-  Decoder(ModelConfig config, const TensorProvider& tensors, ThreadPool& pool,
+  Decoder(ModelConfig config, const TensorProvider& tensors, ExecutorRef pool,
           const Progress& progress = {}, const KernelTable& kernels = nibble::kernels<>())
       : config_(std::move(config)), kernels_(&kernels), rope_(config_.rope, config_.head_dim) {
     check(config_);
@@ -167,7 +167,7 @@ class Decoder {
   /// Takes tensors from a provider by name.
   class Loader {
    public:
-    Loader(const ModelConfig& config, const TensorProvider& tensors, ThreadPool& pool,
+    Loader(const ModelConfig& config, const TensorProvider& tensors, ExecutorRef pool,
            const Progress& progress)
         : config_(config), tensors_(tensors), pool_(pool), progress_(progress) {
       for (TensorSpec& spec : tensor_specs(config)) specs_.emplace(spec.name, spec);
@@ -226,7 +226,7 @@ class Decoder {
 
     const ModelConfig& config_;
     const TensorProvider& tensors_;
-    ThreadPool& pool_;
+    ExecutorRef pool_;
     const Progress& progress_;
     std::map<std::string, TensorSpec, std::less<>> specs_;
     Index done_ = 0;
@@ -311,7 +311,7 @@ class Decoder {
     });
   }
 
-  void embed(std::span<const Slice> batch, ThreadPool& pool, float* hidden) const {
+  void embed(std::span<const Slice> batch, ExecutorRef pool, float* hidden) const {
     for (const Slice& slice : batch) {
       pool.run(static_cast<Index>(slice.tokens.size()), [&](Index i, int) {
         embedding_->lookup(slice.tokens[static_cast<std::size_t>(i)],

@@ -67,7 +67,7 @@ namespace evaluate_detail {
 /// One model going through windows.
 class Runner {
  public:
-  Runner(const EvaluatedModel& model, Index window, ThreadPool& pool)
+  Runner(const EvaluatedModel& model, Index window, ExecutorRef pool)
       : decoder_(*model.decoder),
         workspace_(pool, model.activations),
         session_(decoder_.make_session(window, model.kv)) {}
@@ -95,7 +95,7 @@ class Runner {
 [[nodiscard]] inline Evaluation evaluate(const EvaluatedModel& model,
                                          const EvaluatedModel* reference,
                                          std::span<const TokenId> tokens,
-                                         const EvaluateOptions& options, ThreadPool& pool,
+                                         const EvaluateOptions& options, ExecutorRef pool,
                                          const Progress& progress = {}) {
   using evaluate_detail::Runner;
   if (options.window < 1) fail("window: expected 1 or more, found ", options.window);

@@ -39,7 +39,7 @@ class FloatTensors : public TensorProvider {
     }
   }
 
-  [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ThreadPool& pool) const override {
+  [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ExecutorRef pool) const override {
     return std::visit(
         [&]<class F>(const F& format) -> AnyMatrix {
           if constexpr (FloatWeightFormat<F>) return pack_floats(source(spec), format, pool);

@@ -74,7 +74,7 @@ class ModelFolder {
   }
 
   /// The model as it is stored. Throws Error or Cancelled.
-  [[nodiscard]] Decoder load(ThreadPool& pool, const Progress& progress = {},
+  [[nodiscard]] Decoder load(ExecutorRef pool, const Progress& progress = {},
                              const KernelTable& kernels = nibble::kernels<>()) const {
     return Decoder(config_, *tensors_, pool, progress, kernels);
   }

@@ -55,7 +55,7 @@ class PackedCheckpoint {
 
   /// Writes the file, one tensor in memory at a time. Throws Error (from the provider, or where the
   /// file cannot be written) or Cancelled; then there is no file.
-  void write(const std::filesystem::path& path, ThreadPool& pool,
+  void write(const std::filesystem::path& path, ExecutorRef pool,
              const Progress& progress = {}) const {
     SafetensorsWriter writer(path, layouts_, metadata_);
     Index done = 0;

@@ -62,7 +62,7 @@ class PackedTensors : public TensorProvider {
     return find(spec).format;
   }
 
-  [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ThreadPool&) const override {
+  [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ExecutorRef) const override {
     const Entry& entry = find(spec);
     const TensorView tensor = file_.at(spec.name);
     expect_dtype(tensor, DType::U8);

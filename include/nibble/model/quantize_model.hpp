@@ -35,7 +35,7 @@ class QuantizedTensors : public TensorProvider {
     return rule == nullptr ? source_->format(spec) : rule->format;
   }
 
-  [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ThreadPool& pool) const override {
+  [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ExecutorRef pool) const override {
     const RecipeRule* rule = recipe_.find(spec.name);
     if (rule == nullptr) return source_->matrix(spec, pool);
     return std::visit(
@@ -57,7 +57,7 @@ class QuantizedTensors : public TensorProvider {
 /// Quantizes in memory. Throws Error, for a recipe that does not fit the model or weights that a
 /// format cannot hold, or Cancelled.
 [[nodiscard]] inline Decoder quantize_model(const ModelFolder& model, const Recipe& recipe,
-                                            ThreadPool& pool, const Progress& progress = {},
+                                            ExecutorRef pool, const Progress& progress = {},
                                             const KernelTable& kernels = nibble::kernels<>()) {
   recipe.require_matches(tensor_specs(model.config()));
   const QuantizedTensors tensors(model.float_tensors(), recipe);
@@ -76,7 +76,7 @@ struct QuantizedFolder {
 /// complete. Throws as `quantize_model` and AtomicDirectory.
 inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& recipe,
                                        const std::filesystem::path& out, Existing existing,
-                                       ThreadPool& pool, const Progress& progress = {}) {
+                                       ExecutorRef pool, const Progress& progress = {}) {
   recipe.require_matches(tensor_specs(model.config()));
   const QuantizedTensors tensors(model.float_tensors(), recipe);
   const PackedCheckpoint checkpoint(tensor_specs(model.config()), tensors);

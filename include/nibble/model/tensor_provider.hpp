@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include <nibble/core/thread_pool.hpp>
+#include <nibble/core/executor.hpp>
 #include <nibble/format/any_matrix.hpp>
 #include <nibble/model/tensor_specs.hpp>
 
@@ -20,7 +20,7 @@ class TensorProvider {
   /// A matrix (any role but Vector). Throws Error, naming the tensor, where it is missing or has
   /// another shape or type, or a weight is not finite. (A packed matrix is mapped unread: what is
   /// not finite there shows in the logits.)
-  [[nodiscard]] virtual AnyMatrix matrix(const TensorSpec& spec, ThreadPool& pool) const = 0;
+  [[nodiscard]] virtual AnyMatrix matrix(const TensorSpec& spec, ExecutorRef pool) const = 0;
 
   /// A vector, [spec.cols]. Throws as `matrix`.
   [[nodiscard]] virtual std::vector<float> vector(const TensorSpec& spec) const = 0;

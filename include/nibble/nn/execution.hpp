@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include <nibble/core/error.hpp>
-#include <nibble/core/thread_pool.hpp>
+#include <nibble/core/executor.hpp>
 #include <nibble/kernels/kernel_table.hpp>
 
 namespace nibble {
@@ -33,7 +33,7 @@ inline constexpr std::array<std::string_view, 2> activation_mode_names{"native",
 /// What every layer's forward takes; borrowed from the caller.
 struct Execution {
   const KernelTable& kernels;
-  ThreadPool& pool;
+  ExecutorRef pool;
   ActivationMode activations = ActivationMode::Native;
 
   /// The kind of inputs that a format, by its position in Formats, gets.

@@ -15,7 +15,7 @@ namespace nibble {
 /// An algorithm that picks the codes of a matrix in a given format.
 template <class Q>
 concept Quantizer = requires(const Q& quantizer, const WeightSource& source,
-                             const AnyFormat& format, ThreadPool& pool) {
+                             const AnyFormat& format, ExecutorRef pool) {
   { Q::name } -> std::convertible_to<std::string_view>;
   { quantizer.quantize(source, format, pool) } -> std::same_as<AnyMatrix>;
 };

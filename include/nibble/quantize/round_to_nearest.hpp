@@ -23,14 +23,14 @@ class RoundToNearest {
   /// cannot hold.
   template <FloatWeightFormat F>
   [[nodiscard]] QuantizedMatrix<F> quantize(const WeightSource& source, const F& format,
-                                            ThreadPool& pool) const {
+                                            ExecutorRef pool) const {
     return pack_floats(source, format, pool);
   }
 
   template <int Bits>
   [[nodiscard]] QuantizedMatrix<GroupInt<Bits>> quantize(const WeightSource& source,
                                                          const GroupInt<Bits>& format,
-                                                         ThreadPool& pool) const {
+                                                         ExecutorRef pool) const {
     return pack_rows(
         source, format, pool,
         [&](MatrixBuilder<GroupInt<Bits>>& builder, Index row, std::span<const float> weights) {
@@ -52,7 +52,7 @@ class RoundToNearest {
 
   [[nodiscard]] QuantizedMatrix<ZeroOneInt8> quantize(const WeightSource& source,
                                                       const ZeroOneInt8& format,
-                                                      ThreadPool& pool) const {
+                                                      ExecutorRef pool) const {
     const Range whole = format.per_tensor ? tensor_range(source) : Range{};
     return pack_rows(
         source, format, pool,
@@ -75,7 +75,7 @@ class RoundToNearest {
 
   /// Any format, chosen at run time.
   [[nodiscard]] AnyMatrix quantize(const WeightSource& source, const AnyFormat& format,
-                                   ThreadPool& pool) const {
+                                   ExecutorRef pool) const {
     return std::visit([&](const auto& value) { return AnyMatrix(quantize(source, value, pool)); },
                       format);
   }

@@ -112,8 +112,8 @@ template <InstructionSet Isa>
 template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4(Avx2, const Ints<Isa>& accumulator, const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
-  const __m256i even = _mm256_set1_epi32(activation_pair(activations, 0));
-  const __m256i odd = _mm256_set1_epi32(activation_pair(activations, 1));
+  const __m256i even = _mm256_set1_epi32(activation_pair<Isa>(activations, 0));
+  const __m256i odd = _mm256_set1_epi32(activation_pair<Isa>(activations, 1));
   const __m256i mask = _mm256_set1_epi32(0x00FF00FF);
   return Ints<Isa>::build([&](auto i) -> typename Ints<Isa>::Register {
     const __m256i code = codes.registers[i];

@@ -18,6 +18,7 @@ template <InstructionSet Isa>
 
 /// Activations `first` and `first + 2` in the low and high half of a word: what the even or odd
 /// bytes of a lane, widened to 16 bits, are multiplied with.
+template <InstructionSet Isa>
 [[nodiscard]] inline std::int32_t activation_pair(const std::int8_t* activations,
                                                   int first) noexcept {
   const auto low = static_cast<std::uint16_t>(activations[first]);

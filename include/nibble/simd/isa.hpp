@@ -7,7 +7,8 @@
 
 namespace nibble::simd {
 
-/// Plain C++, no vector instruction named. Also what Generic is where xsimd knows no architecture.
+/// Plain C++, no vector instruction named; what Generic does too where xsimd knows no vectors.
+/// A tag's `name` is its id: in tables, in reports, in the environment variable NIBBLE_ISA.
 struct Portable {
   using Arch = void;
   static constexpr bool has_tiles = false;  // registers that hold matrices, see tiles.hpp
@@ -27,12 +28,11 @@ concept TileInstructionSet = InstructionSet<T> && T::has_tiles;
 struct Generic : Portable {
 #if XSIMD_WITH_SSE2
   using Arch = xsimd::sse2;
-  static constexpr const char* name = "generic (SSE2)";
 #elif XSIMD_WITH_NEON64
   using Arch = xsimd::neon64;
   static constexpr int registers = 32;
-  static constexpr const char* name = "generic (NEON)";
 #endif
+  static constexpr const char* name = "generic";
 };
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && XSIMD_WITH_FMA3_AVX2
@@ -40,7 +40,7 @@ struct Generic : Portable {
 /// AVX2, FMA and F16C.
 struct Avx2 : Generic {
   using Arch = xsimd::fma3<xsimd::avx2>;
-  static constexpr const char* name = "AVX2";
+  static constexpr const char* name = "avx2";
 };
 #endif
 
@@ -51,7 +51,7 @@ struct Avx2 : Generic {
 struct Avx512Vnni : Avx2 {
   using Arch = xsimd::avx512bw;
   static constexpr int registers = 32;
-  static constexpr const char* name = "AVX-512 VNNI";
+  static constexpr const char* name = "avx512vnni";
 };
 #endif
 

@@ -22,8 +22,8 @@ inline void prefetch(Generic, const void* address) noexcept {
 template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4(Generic, const Ints<Isa>& accumulator, const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
-  const __m128i even = _mm_set1_epi32(activation_pair(activations, 0));
-  const __m128i odd = _mm_set1_epi32(activation_pair(activations, 1));
+  const __m128i even = _mm_set1_epi32(activation_pair<Isa>(activations, 0));
+  const __m128i odd = _mm_set1_epi32(activation_pair<Isa>(activations, 1));
   const __m128i mask = _mm_set1_epi32(0x00FF00FF);
   return Ints<Isa>::build([&](auto i) -> typename Ints<Isa>::Register {
     const __m128i code = codes.registers[i];

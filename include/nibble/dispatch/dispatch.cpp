@@ -1,0 +1,84 @@
+#include <nibble/dispatch/dispatch.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdlib>
+#include <string>
+#include <type_traits>
+
+#include <nibble/core/error.hpp>
+#include <nibble/dispatch/cpu_features.hpp>
+
+namespace nibble::dispatch {
+
+// isas.inc, which CMake writes, has a line NIBBLE_DISPATCH_ISA(tag, condition) for each instruction
+// set that is compiled in, in ascending order.
+#define NIBBLE_DISPATCH_ISA(tag, condition) extern const KernelTable* const table_of_##tag;
+#include "isas.inc"
+#undef NIBBLE_DISPATCH_ISA
+
+namespace {
+
+struct Candidate {
+  const KernelTable* table;
+  bool runs_here;
+};
+
+const auto& candidates() {
+#define NIBBLE_DISPATCH_ISA(tag, condition) Candidate{table_of_##tag, condition},
+  static const std::array all{
+#include "isas.inc"
+  };
+#undef NIBBLE_DISPATCH_ISA
+  return all;
+}
+using Candidates = std::remove_cvref_t<decltype(candidates())>;
+
+std::string names_of_available() {
+  std::string names;
+  for (const KernelTable* table : available()) {
+    if (!names.empty()) names += ", ";
+    names += table->isa;
+  }
+  return names;
+}
+
+}  // namespace
+
+std::span<const KernelTable* const> available() {
+  struct Available {
+    std::array<const KernelTable*, std::tuple_size_v<Candidates>> tables{};
+    std::size_t count = 0;
+    Available() {
+      for (const Candidate& candidate : candidates()) {
+        if (candidate.runs_here) tables[count++] = candidate.table;
+      }
+    }
+  };
+  static const Available here;
+  return {here.tables.data(), here.count};
+}
+
+const KernelTable& find(std::string_view isa) {
+  for (const KernelTable* table : available()) {
+    if (table->isa == isa) return *table;
+  }
+  for (const Candidate& candidate : candidates()) {
+    if (candidate.table->isa == isa) {
+      fail("instruction set '", isa, "': this CPU does not run it, only ", names_of_available());
+    }
+  }
+  fail("unknown instruction set '", isa, "'; this CPU runs ", names_of_available());
+}
+
+const KernelTable& best() {
+  const char* wanted = std::getenv("NIBBLE_ISA");
+  if (wanted == nullptr || *wanted == '\0') return *available().back();
+  try {
+    return find(wanted);
+  } catch (const Error& error) {
+    fail("NIBBLE_ISA: ", error.what());
+  }
+}
+
+}  // namespace nibble::dispatch

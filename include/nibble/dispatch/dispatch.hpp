@@ -1,0 +1,23 @@
+// The kernels of several instruction sets in one compiled library, chosen when the program runs.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include <nibble/kernels/kernel_table.hpp>
+
+namespace nibble::dispatch {
+
+/// The tables that this CPU and its operating system run, from the least instruction set to the
+/// best; never empty.
+[[nodiscard]] std::span<const KernelTable* const> available();
+
+/// The table of that name (`KernelTable::isa`). Throws Error, listing what is available, for a name
+/// that is unknown or not among it.
+[[nodiscard]] const KernelTable& find(std::string_view isa);
+
+/// The last of available(), or the one that the environment variable NIBBLE_ISA names where it is
+/// set and not empty. Throws as `find`.
+[[nodiscard]] const KernelTable& best();
+
+}  // namespace nibble::dispatch

@@ -1,0 +1,84 @@
+# nibble::dispatch: a compiled library with the kernels of several instruction sets, of which the
+# program takes the best that the CPU runs.
+include(CheckCXXCompilerFlag)
+
+set(nibble_dispatch_dir "${PROJECT_SOURCE_DIR}/include/nibble/dispatch")
+set(nibble_dispatch_generated "${PROJECT_BINARY_DIR}/dispatch")
+
+add_library(nibble_dispatch STATIC "${nibble_dispatch_dir}/dispatch.cpp"
+                                   "${nibble_dispatch_dir}/cpu_features.cpp")
+add_library(nibble::dispatch ALIAS nibble_dispatch)
+set_target_properties(nibble_dispatch PROPERTIES EXPORT_NAME dispatch
+                                                 POSITION_INDEPENDENT_CODE ON)
+target_link_libraries(nibble_dispatch PUBLIC nibble::core)
+target_include_directories(nibble_dispatch PRIVATE "${nibble_dispatch_generated}")
+nibble_add_headers(nibble_dispatch dispatch/)
+
+# Each object starts from the family's first CPU, whatever flags the project has otherwise.
+set(nibble_baseline)
+if(CMAKE_SIZEOF_VOID_P EQUAL 8 AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  set(nibble_baseline -march=x86-64)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  set(nibble_baseline -march=armv8-a)
+endif()
+
+# nibble_dispatch_isa(<tag> [<feature>...]) adds the kernels of simd::<tag>, for CPUs with these
+# features, spelled as in the compiler's -m<feature>, on aarch64 +<feature>. An instruction set that
+# the compiler does not know is left out.
+function(nibble_dispatch_isa tag)
+  set(flags ${nibble_baseline})
+  foreach(feature IN LISTS ARGN)
+    if(nibble_baseline MATCHES "armv8")
+      string(APPEND flags "+${feature}")
+    else()
+      list(APPEND flags -m${feature})
+    endif()
+  endforeach()
+  if(flags)
+    list(JOIN flags " " flags_text)
+    check_cxx_compiler_flag("${flags_text}" NIBBLE_COMPILES_${tag})
+    if(NOT NIBBLE_COMPILES_${tag})
+      if(ARGN)
+        message(STATUS "nibble::dispatch: no ${tag}, which this compiler does not know")
+        return()
+      endif()
+      set(flags)
+    endif()
+  endif()
+
+  set(object nibble_dispatch_${tag})
+  add_library(${object} OBJECT "${nibble_dispatch_dir}/isa_table.cpp")
+  set_target_properties(${object} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(${object} PRIVATE nibble::core)
+  target_compile_definitions(${object} PRIVATE NIBBLE_DISPATCH_ISA=${tag}
+                                               NIBBLE_DISPATCH_TABLE=table_of_${tag})
+  # Sums are the same whether or not the compiler would have fused a product into them. Optimized
+  # in every configuration: a program under a debugger still waits for its kernels.
+  target_compile_options(
+    ${object} PRIVATE ${flags} $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-ffp-contract=off>
+                      $<$<NOT:$<OR:$<CONFIG:Release>,$<CXX_COMPILER_ID:MSVC>>>:-O2>)
+  target_sources(nibble_dispatch PRIVATE $<TARGET_OBJECTS:${object}>)
+
+  list(TRANSFORM ARGN REPLACE ".+" "cpu_has(\"\\0\")" OUTPUT_VARIABLE conditions)
+  list(JOIN conditions " && " condition)
+  if(NOT condition)
+    set(condition true)
+  endif()
+  set_property(
+    TARGET nibble_dispatch APPEND_STRING PROPERTY NIBBLE_ISA_LINES
+                                                  "NIBBLE_DISPATCH_ISA(${tag}, ${condition})\n")
+  set_property(TARGET nibble_dispatch APPEND PROPERTY NIBBLE_ISA_TAGS ${tag})
+endfunction()
+
+# In ascending order: the last that the CPU runs is the best.
+nibble_dispatch_isa(Generic)
+if(nibble_baseline MATCHES "x86-64")
+  nibble_dispatch_isa(Avx2 avx2 fma f16c)
+  set(avx512vnni avx2 fma f16c avx512f avx512cd avx512dq avx512bw avx512vl avx512vnni)
+  nibble_dispatch_isa(Avx512Vnni ${avx512vnni})
+  nibble_dispatch_isa(Avx512Bf16 ${avx512vnni} avx512bf16)
+  nibble_dispatch_isa(Amx ${avx512vnni} avx512bf16 amx-tile amx-int8 amx-bf16)
+endif()
+
+get_target_property(nibble_isa_lines nibble_dispatch NIBBLE_ISA_LINES)
+file(CONFIGURE OUTPUT "${nibble_dispatch_generated}/isas.inc" CONTENT "${nibble_isa_lines}" @ONLY)

@@ -1,0 +1,85 @@
+#include "nibble/dispatch/dispatch.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nibble/core/error.hpp>
+
+#include "support/catch.hpp"
+
+using Catch::Matchers::ContainsSubstring;
+using nibble::KernelTable;
+namespace dispatch = nibble::dispatch;
+
+namespace {
+
+/// NIBBLE_ISA for the length of a test.
+class ForcedIsa {
+ public:
+  explicit ForcedIsa(const char* value) {
+    if (const char* before = std::getenv("NIBBLE_ISA")) before_ = before;
+    set(value);
+  }
+  ~ForcedIsa() { set(before_ ? before_->c_str() : nullptr); }
+  ForcedIsa(const ForcedIsa&) = delete;
+  ForcedIsa& operator=(const ForcedIsa&) = delete;
+
+ private:
+  static void set(const char* value) {
+    if (value != nullptr) {
+      ::setenv("NIBBLE_ISA", value, 1);
+    } else {
+      ::unsetenv("NIBBLE_ISA");
+    }
+  }
+  std::optional<std::string> before_;
+};
+
+}  // namespace
+
+TEST_CASE("available instruction sets ascend from the generic one", "[dispatch]") {
+  constexpr std::array<std::string_view, 7> ascending{
+      "generic", "avx2", "avxvnni", "avx512vnni", "avx512bf16", "amx", "neondotprod"};
+  const auto tables = dispatch::available();
+  REQUIRE(!tables.empty());
+  CHECK(tables.front()->isa == std::string("generic"));
+  std::vector<std::ptrdiff_t> places;
+  for (const KernelTable* table : tables) {
+    CAPTURE(table->isa);
+    CHECK(&dispatch::find(table->isa) == table);
+    const auto place = std::ranges::find(ascending, table->isa);
+    CHECK(place != ascending.end());
+    places.push_back(place - ascending.begin());
+  }
+  CHECK(std::ranges::adjacent_find(places, std::ranges::greater_equal{}) == places.end());
+}
+
+TEST_CASE("the best instruction set is the last, or the one asked for", "[dispatch]") {
+  {
+    const ForcedIsa none(nullptr);
+    CHECK(&dispatch::best() == dispatch::available().back());
+  }
+  {
+    const ForcedIsa empty("");
+    CHECK(&dispatch::best() == dispatch::available().back());
+  }
+  for (const KernelTable* table : dispatch::available()) {
+    const ForcedIsa forced(table->isa);
+    CHECK(&dispatch::best() == table);
+  }
+}
+
+TEST_CASE("unknown instruction sets are refused by name", "[dispatch]") {
+  CHECK_THROWS_WITH(dispatch::find("sse9"),
+                    ContainsSubstring("unknown instruction set 'sse9'; this CPU runs generic"));
+  CHECK_THROWS_AS(dispatch::find(""), nibble::Error);
+  CHECK_THROWS_AS(dispatch::find("Generic"), nibble::Error);
+  const ForcedIsa forced("portable");  // not compiled into the library
+  CHECK_THROWS_WITH(dispatch::best(),
+                    ContainsSubstring("NIBBLE_ISA: unknown instruction set 'portable'"));
+}
