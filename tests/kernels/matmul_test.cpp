@@ -18,6 +18,8 @@ using test::float_epsilon;
 
 namespace {
 
+constexpr Activations all_kinds[] = {Activations::Float, Activations::BFloat16, Activations::Int8};
+
 struct Shape {
   Index rows;
   Index cols;
@@ -157,6 +159,18 @@ Expected expected_int8(const QuantizedMatrix<F>& matrix, Index row,
   return expected;
 }
 
+/// As expected_float, of inputs rounded to bfloat16; subnormal products and sums may be zero.
+Expected expected_bfloat16(const AnyMatrix& matrix, const Matrix& weights, Index row,
+                           const float* inputs) {
+  std::vector<float> rounded;
+  for (Index col = 0; col < matrix.cols(); ++col) {
+    rounded.push_back(to_float(to_bfloat16(inputs[col])));
+  }
+  Expected expected = expected_float(matrix, weights, row, rounded.data());
+  expected.tolerance += 2 * static_cast<double>(matrix.cols()) * 0x1p-126;
+  return expected;
+}
+
 /// All results, [tokens][rows].
 std::vector<Expected> expected_results(const AnyMatrix& matrix, Activations kind,
                                        const float* inputs, Index tokens) {
@@ -169,6 +183,8 @@ std::vector<Expected> expected_results(const AnyMatrix& matrix, Activations kind
     for (Index row = 0; row < matrix.rows(); ++row) {
       if (kind == Activations::Float) {
         expected.push_back(expected_float(matrix, weights, row, row_inputs));
+      } else if (kind == Activations::BFloat16) {
+        expected.push_back(expected_bfloat16(matrix, weights, row, row_inputs));
       } else {
         matrix.visit([&]<class F>(const QuantizedMatrix<F>& m) {
           if constexpr (IntegerWeightFormat<F>) {
@@ -185,10 +201,10 @@ void check_shape(const AnyFormat& format, const Shape& shape, test::Random& rand
   CAPTURE(describe_format(format), shape.rows, shape.cols, shape.tokens);
   const AnyMatrix matrix = test::random_matrix(format, shape.rows, shape.cols, random);
   const auto inputs = test::random_floats(random, shape.tokens * shape.cols);
-  for (const Activations kind : {Activations::Float, Activations::Int8}) {
-    if (!takes(*test::kernel_tables().front(), matrix, kind)) continue;
+  for (const Activations kind : all_kinds) {
     const auto expected = expected_results(matrix, kind, inputs.data(), shape.tokens);
     for (const KernelTable* table : test::kernel_tables()) {
+      if (!takes(*table, matrix, kind)) continue;
       const auto found = run(*table, matrix, kind, inputs.data(), shape.tokens);
       REQUIRE(found.size() == expected.size());
       int failures = 0;
@@ -239,7 +255,7 @@ TEST_CASE("results of a token are the same bits however it is batched and split"
     const Index cols = 270;
     const AnyMatrix matrix = test::random_matrix(format, 35, cols, random);
     const auto inputs = test::random_floats(random, tokens * cols);
-    for (const Activations kind : {Activations::Float, Activations::Int8}) {
+    for (const Activations kind : all_kinds) {
       for (const KernelTable* table : test::kernel_tables()) {
         if (!takes(*table, matrix, kind)) continue;
         CAPTURE(describe_format(format), table->isa, activations_name(kind));
@@ -270,10 +286,13 @@ TEST_CASE("results of a token are the same bits however it is batched and split"
 TEST_CASE("more tokens than are summed at a time give the same bits", "[matmul]") {
   constexpr Index tokens = 300;
   test::Random random(103);
-  const AnyMatrix matrix = test::random_matrix(make_format("int4"), 20, 150, random);
+  const AnyMatrix int4 = test::random_matrix(make_format("int4"), 20, 150, random);
+  const AnyMatrix bfloat16 = test::random_matrix(make_format("bfloat16"), 20, 150, random);
   const auto inputs = test::random_floats(random, tokens * 150);
-  for (const Activations kind : {Activations::Float, Activations::Int8}) {
+  for (const Activations kind : all_kinds) {
+    const AnyMatrix& matrix = kind == Activations::BFloat16 ? bfloat16 : int4;
     for (const KernelTable* table : test::kernel_tables()) {
+      if (!takes(*table, matrix, kind)) continue;
       CAPTURE(table->isa, activations_name(kind));
       const auto whole = run(*table, matrix, kind, inputs.data(), tokens);
       int failures = 0;
@@ -297,7 +316,7 @@ TEST_CASE("an input that is not finite shows in its token's results alone", "[ma
     for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
       auto inputs = test::random_floats(random, 3 * cols);
       inputs[cols + 150] = bad;
-      for (const Activations kind : {Activations::Float, Activations::Int8}) {
+      for (const Activations kind : all_kinds) {
         for (const KernelTable* table : test::kernel_tables()) {
           if (!takes(*table, matrix, kind)) continue;
           CAPTURE(name, table->isa, activations_name(kind), bad);

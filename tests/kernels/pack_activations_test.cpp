@@ -117,6 +117,29 @@ TEST_CASE("float inputs lie in runs and are padded with zeros", "[pack_activatio
   }
 }
 
+TEST_CASE("bfloat16 inputs are rounded", "[pack_activations]") {
+  test::Random random(92);
+  constexpr Index tokens = 3, cols = 77;
+  const auto inputs = test::random_floats(random, tokens * cols);
+  for (const KernelTable* table : test::kernel_tables()) {
+    CAPTURE(table->isa);
+    ActivationBuffer buffer;
+    const auto packed =
+        test::pack_inputs(*table, Activations::BFloat16, inputs.data(), tokens, cols, cols, buffer);
+    int failures = 0;
+    for_each_place(packed, [&](Index tile, Index width, Index n, Index token) {
+      for (Index col = 0; col < packed.padded_cols(); ++col) {
+        const bool there = token < tokens && col < cols;
+        const BFloat16 expected =
+            to_bfloat16(there ? inputs[static_cast<std::size_t>(token * cols + col)] : 0.0F);
+        failures +=
+            packed.tile_inputs<BFloat16>(tile)[(col / 32 * width + n) * 32 + col % 32] != expected;
+      }
+    });
+    CHECK(failures == 0);
+  }
+}
+
 TEST_CASE("int8 inputs are the same integers on every instruction set", "[pack_activations]") {
   test::Random random(91);
   for (const InputShape shape : input_shapes) {

@@ -50,13 +50,15 @@ constexpr KernelTable make_kernel_table() {
   }
   Formats::for_each([&]<class F>(std::type_identity<F>) {
     constexpr std::size_t index = Formats::index_of<F>;
-    table.matmul[index][static_cast<std::size_t>(Activations::Float)] =
-        &matmul<Isa, F, Activations::Float>;
-    if constexpr (IntegerWeightFormat<F>) {
-      table.matmul[index][static_cast<std::size_t>(Activations::Int8)] =
-          &matmul<Isa, F, Activations::Int8>;
-      table.native_activations[index] = Activations::Int8;
-    }
+    const auto add = [&]<Activations Kind>(std::integral_constant<Activations, Kind>) {
+      if constexpr (takes<Isa, F>(Kind)) {
+        table.matmul[index][static_cast<std::size_t>(Kind)] = &matmul<Isa, F, Kind>;
+        table.native_activations[index] = Kind;  // the last that it takes
+      }
+    };
+    add(std::integral_constant<Activations, Activations::Float>{});
+    add(std::integral_constant<Activations, Activations::BFloat16>{});
+    add(std::integral_constant<Activations, Activations::Int8>{});
   });
   table.pack_activations = &pack_activations<Isa>;
   table.rms_norm = &rms_norm<Isa>;

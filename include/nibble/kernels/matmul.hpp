@@ -7,13 +7,16 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
+#include <nibble/kernels/multiply_code_tiles.hpp>
 #include <nibble/kernels/multiply_codes.hpp>
 #include <nibble/kernels/multiply_floats.hpp>
-#include <nibble/kernels/multiply_tiles.hpp>
+#include <nibble/kernels/multiply_pair_tiles.hpp>
+#include <nibble/kernels/multiply_pairs.hpp>
 
 namespace nibble {
 
@@ -50,11 +53,15 @@ template <simd::InstructionSet Isa, WeightFormat F, Activations Kind>
 inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_tile) noexcept {
   using Floats = simd::Floats<Isa>;
   constexpr bool floats = Kind == Activations::Float;
+  constexpr bool codes = Kind == Activations::Int8;
   constexpr Index chains = floats ? float_chains : 1;
+  constexpr auto widest = static_cast<int>(tile_width_of<Isa>(Kind));
   const PanelView& weights = task.weights;
   const PackedActivations& inputs = task.inputs;
   alignas(alignment) float sums[block_tokens * chains * panel_rows];
-  std::conditional_t<floats, float[block_inputs * panel_rows], CodeBlock<Isa>> block;
+  [[maybe_unused]] std::conditional_t<
+      codes, CodeBlock<Isa>, std::conditional_t<floats, float[block_inputs * panel_rows], char>>
+      block;
 
   const Index first_token = inputs.first_token(first_tile);
   const Index tokens =
@@ -63,21 +70,21 @@ inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_
     std::fill(sums, sums + tokens * chains * panel_rows, 0.0F);
     for (Index first = 0; first < weights.cols; first += block_inputs) {
       const Index count = std::min(block_inputs, weights.cols - first);
-      if constexpr (floats) {
-        unpack_floats<Isa, F>(weights, panel, first, count, block);
-      } else {
-        unpack_codes<Isa, F, false>(weights, panel, first, count, block);
-      }
+      if constexpr (floats) unpack_floats<Isa, F>(weights, panel, first, count, block);
+      if constexpr (codes) unpack_codes<Isa, F, false>(weights, panel, first, count, block);
       for (Index tile = first_tile; tile < end_tile; ++tile) {
         float* tile_sums = sums + (inputs.first_token(tile) - first_token) * chains * panel_rows;
-        constexpr auto widest = static_cast<int>(tile_width_of<Isa>(Kind));
         with_width<Isa, widest>(inputs.width_of(tile), [&](auto width) {
           if constexpr (floats) {
             multiply_floats<Isa, width>(block, inputs.tile_inputs<float>(tile) + first * width,
                                         count, tile_sums);
-          } else {
+          } else if constexpr (codes) {
             multiply_codes<Isa, F::has_offset, width>(block, segment_inputs(weights.layout), first,
                                                       count, inputs, tile, tile_sums);
+          } else {
+            multiply_pairs<Isa, width>(
+                weights.codes(panel) + first / F::unit_inputs * F::unit_bytes,
+                inputs.tile_inputs<BFloat16>(tile) + first * width, count, tile_sums);
           }
         });
       }
@@ -92,43 +99,84 @@ inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_
   }
 }
 
+/// Panel by panel, for a single token.
+template <simd::InstructionSet Isa, WeightFormat F, Activations Kind>
+inline void multiply_token(const MatmulTask& task) noexcept {
+  const Index tile = task.first_tile;
+  for (Index panel = task.first_panel; panel < task.end_panel; ++panel) {
+    simd::Floats<Isa> results;
+    if constexpr (Kind == Activations::BFloat16) {
+      results =
+          multiply_panel_pairs<Isa>(task.weights, panel, task.inputs.tile_inputs<BFloat16>(tile));
+    } else {
+      results = multiply_panel<Isa, F>(task.weights, panel, task.inputs, tile);
+    }
+    store_rows<Isa>(task, panel, task.inputs.first_token(tile), results);
+  }
+}
+
+/// On matrix registers, tiles from `tile` on; returns the first tile that is left to do.
+template <simd::TileInstructionSet Isa, WeightFormat F, Activations Kind>
+inline Index multiply_on_tiles(const MatmulTask& task, Index tile) noexcept {
+  const auto store = [&](Index panel, Index token, const simd::Floats<Isa>& results) {
+    store_rows<Isa>(task, panel, token, results);
+  };
+  Index end = task.end_tile;
+  if (task.inputs.width_of(end - 1) < simd::tile_side) --end;
+  if constexpr (Kind == Activations::Int8) {
+    if (tile >= end) return tile;
+    CodeTileScratch<Isa> scratch = {};
+    for (constexpr Index step = tile_block_tokens / simd::tile_side; tile < end; tile += step) {
+      multiply_code_tiles<Isa, F>(task, tile, std::min(end, tile + step), scratch, store);
+    }
+    return end;
+  } else {
+    PairTileScratch scratch;
+    constexpr Index step = PairTileScratch::tokens / simd::tile_side;
+    for (; tile < end; tile += step) {
+      multiply_pair_tiles<Isa, 4>(task, tile, std::min(end, tile + step), scratch, store);
+    }
+    if (end < task.end_tile) {
+      multiply_pair_tiles<Isa, 1>(task, end, task.end_tile, scratch, store);
+    }
+    return task.end_tile;
+  }
+}
+
 }  // namespace matmul_detail
+
+/// Whether a format takes inputs of that kind.
+template <simd::InstructionSet Isa, WeightFormat F>
+[[nodiscard]] constexpr bool takes(Activations kind) noexcept {
+  return kind == Activations::Float || (kind == Activations::Int8 && IntegerWeightFormat<F>) ||
+         (kind == Activations::BFloat16 && Isa::has_dot2 && std::same_as<F, BFloat16Format>);
+}
 
 /// Computes a task. The caller's tiles are tile_width_of<Isa>(Kind) tokens wide; Kind is the kind
 /// of its inputs.
 template <simd::InstructionSet Isa, WeightFormat F, Activations Kind>
-void matmul(const MatmulTask& task) noexcept {
-  // (Integer weights meet float inputs only in comparisons with other implementations.)
-  if constexpr (Kind == Activations::Int8 || FloatWeightFormat<F>) {
-    if (task.end_tile - task.first_tile == 1 && task.inputs.tokens_in(task.first_tile) == 1) {
-      for (Index panel = task.first_panel; panel < task.end_panel; ++panel) {
-        matmul_detail::store_rows<Isa>(
-            task, panel, task.inputs.first_token(task.first_tile),
-            multiply_panel<Isa, F>(task.weights, panel, task.inputs, task.first_tile));
-      }
+requires(takes<Isa, F>(Kind)) void matmul(const MatmulTask& task) noexcept {
+  constexpr bool pairs = Kind == Activations::BFloat16;
+  Index tile = task.first_tile;
+  if (tile == task.end_tile) return;
+  if constexpr (simd::TileInstructionSet<Isa> && Kind != Activations::Float) {
+    if (pairs || task.end_tile - tile > 1 || task.inputs.width_of(tile) == simd::tile_side) {
+      tile = matmul_detail::multiply_on_tiles<Isa, F, Kind>(task, tile);
+      if (tile == task.end_tile) return;
+    }
+  }
+  if constexpr (!(pairs && simd::TileInstructionSet<Isa>)) {
+    // (Integer weights meet float inputs only in comparisons with other implementations.)
+    constexpr bool streams = Kind != Activations::Float || FloatWeightFormat<F>;
+    if (streams && task.end_tile - task.first_tile == 1 && task.inputs.tokens_in(tile) == 1) {
+      if constexpr (streams) matmul_detail::multiply_token<Isa, F, Kind>(task);
       return;
     }
-  }
-  Index tile = task.first_tile;
-  if constexpr (simd::TileInstructionSet<Isa> && Kind == Activations::Int8) {
-    // Tiles that are full; a narrower last one is left to what follows.
-    Index end = task.end_tile;
-    if (tile < end && task.inputs.width_of(end - 1) < simd::tile_side) --end;
-    if (tile < end) {
-      TileScratch<Isa> scratch = {};
-      for (constexpr Index step = tile_block_tokens / simd::tile_side; tile < end; tile += step) {
-        multiply_tiles<Isa, F>(task, tile, std::min(end, tile + step), scratch,
-                               [&](Index panel, Index token, const simd::Floats<Isa>& results) {
-                                 matmul_detail::store_rows<Isa>(task, panel, token, results);
-                               });
-      }
-      tile = end;
+    constexpr Index tiles_at_once = block_tokens / tile_width_of<Isa>(Kind);
+    for (; tile < task.end_tile; tile += tiles_at_once) {
+      matmul_detail::multiply_blocks<Isa, F, Kind>(task, tile,
+                                                   std::min(task.end_tile, tile + tiles_at_once));
     }
-  }
-  constexpr Index tiles_at_once = block_tokens / tile_width_of<Isa>(Kind);
-  for (; tile < task.end_tile; tile += tiles_at_once) {
-    matmul_detail::multiply_blocks<Isa, F, Kind>(task, tile,
-                                                 std::min(task.end_tile, tile + tiles_at_once));
   }
 }
 

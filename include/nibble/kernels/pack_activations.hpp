@@ -1,4 +1,5 @@
-// Packs a tile of inputs for a matmul: floats as they are, or int8 codes with scales and sums.
+// Packs a tile of inputs for a matmul: as floats, as bfloat16, or as int8 codes with scales and
+// sums.
 #pragma once
 
 #include <algorithm>
@@ -75,14 +76,23 @@ template <simd::InstructionSet Isa>
 
 namespace pack_detail {
 
-/// Copies a row into its place in each run of the tile, and fills it up with zeros.
-template <simd::InstructionSet Isa, class T>
-inline void place_row(const T* row, Index cols, Index padded_cols, Index width, T* place) noexcept {
+/// Copies a row into its place in each run of the tile, as T, and fills it up with zeros.
+template <simd::InstructionSet Isa, FloatElement T>
+inline void place_row(const float* row, Index cols, Index padded_cols, Index width,
+                      T* place) noexcept {
   constexpr auto run = run_bytes / static_cast<Index>(sizeof(T));
   for (Index col = 0; col < padded_cols; col += run, place += width * run) {
-    const Index count = std::clamp(cols - col, Index{0}, run);
-    if (count > 0) std::memcpy(place, row + col, static_cast<std::size_t>(count) * sizeof(T));
-    std::fill(place + count, place + run, T{});
+    for (Index i = 0; i < run; i += simd::lane_count) {
+      const Index count = std::clamp(cols - col - i, Index{0}, Index{simd::lane_count});
+      alignas(alignment) float padded[simd::lane_count];
+      const float* source = row + col + i;
+      if (count < simd::lane_count) {
+        std::fill(std::begin(padded), std::end(padded), 0.0F);
+        if (count > 0) std::memcpy(padded, source, static_cast<std::size_t>(count) * sizeof(float));
+        source = padded;
+      }
+      simd::store_floats(simd::Floats<Isa>::load(source), place + i);
+    }
   }
 }
 
@@ -131,12 +141,20 @@ void pack_activations(const float* inputs, Index stride, const PackedActivations
     const Index cols = token < tokens ? packed.cols : Index{0};
     const float* row =
         token < tokens ? inputs + (packed.first_token(tile) + token) * stride : inputs;
-    if (packed.kind == Activations::Int8) {
-      pack_detail::quantize_row<Isa>(row, cols, packed, tile, token);
-    } else {
-      constexpr Index run = run_bytes / static_cast<Index>(sizeof(float));
+    const auto place = [&]<class T>(T* tile_inputs) {
       pack_detail::place_row<Isa>(row, cols, packed.padded_cols(), width,
-                                  packed.tile_inputs<float>(tile) + token * run);
+                                  tile_inputs + token * run_bytes / static_cast<Index>(sizeof(T)));
+    };
+    switch (packed.kind) {
+      case Activations::Float:
+        place(packed.tile_inputs<float>(tile));
+        break;
+      case Activations::BFloat16:
+        place(packed.tile_inputs<BFloat16>(tile));
+        break;
+      case Activations::Int8:
+        pack_detail::quantize_row<Isa>(row, cols, packed, tile, token);
+        break;
     }
   }
 }

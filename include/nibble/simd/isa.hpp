@@ -11,6 +11,7 @@ namespace nibble::simd {
 /// A tag's `name` is its id: in tables, in reports, in the environment variable NIBBLE_ISA.
 struct Portable {
   using Arch = void;
+  static constexpr bool has_dot2 = false;   // the dot product of bfloat16 pairs
   static constexpr bool has_tiles = false;  // registers that hold matrices, see tiles.hpp
   static constexpr int registers = 16;      // vector registers that kernels may count on
   static constexpr const char* name = "portable";
@@ -20,9 +21,13 @@ struct Portable {
 template <class T>
 concept InstructionSet = std::derived_from<T, Portable>;
 
+/// One that multiplies pairs of bfloat16 and adds them up as float32.
+template <class T>
+concept Dot2InstructionSet = InstructionSet<T> && T::has_dot2;
+
 /// One with registers that hold matrices.
 template <class T>
-concept TileInstructionSet = InstructionSet<T> && T::has_tiles;
+concept TileInstructionSet = Dot2InstructionSet<T> && T::has_tiles;
 
 /// The vectors that every CPU of the family has, through xsimd.
 struct Generic : Portable {
@@ -59,11 +64,13 @@ struct Avx512Vnni : Avx2 {
 #define NIBBLE_HAS_AVX512BF16 1
 /// AVX-512 VNNI and the dot product of bfloat16 pairs.
 struct Avx512Bf16 : Avx512Vnni {
+  static constexpr bool has_dot2 = true;
   static constexpr const char* name = "avx512bf16";
 };
 #endif
 
-#if defined(NIBBLE_HAS_AVX512BF16) && defined(__AMX_TILE__) && defined(__AMX_INT8__)
+#if defined(NIBBLE_HAS_AVX512BF16) && defined(__AMX_TILE__) && defined(__AMX_INT8__) && \
+    defined(__AMX_BF16__)
 #define NIBBLE_HAS_AMX 1
 /// Avx512Bf16 and the tile registers of AMX. Never Native: a process must first ask its operating
 /// system for the tiles, which dispatch::best() does.

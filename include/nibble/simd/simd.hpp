@@ -3,7 +3,9 @@
 
 #include <nibble/simd/amx.hpp>
 #include <nibble/simd/avx2.hpp>
+#include <nibble/simd/avx512bf16.hpp>
 #include <nibble/simd/avx512vnni.hpp>
+#include <nibble/simd/dot2.hpp>
 #include <nibble/simd/dot4.hpp>
 #include <nibble/simd/exp.hpp>
 #include <nibble/simd/half_lanes.hpp>

@@ -17,12 +17,13 @@ inline constexpr int tile_row_bytes = 64;
 template <int Number>
 using Tile = std::integral_constant<int, Number>;
 
-/// Sets up the calling thread's tiles until it calls release_tiles, for products over `depth`
-/// inputs, 32 or 64: tiles 0 to 3 as sums [16][16] of int32, tile 4 as inputs [16][depth], tiles 5
-/// to 7 as weights [depth / 4][16][4]; all zero at first.
+/// Sets up the calling thread's tiles until it calls release_tiles, for products of `tokens` tokens
+/// (1 to 16) over inputs of `bytes` bytes (32 or 64) each: tiles 0 to 3 as sums [tokens][16] of
+/// 32-bit numbers, tile 4 as inputs [tokens][bytes], tiles 5 to 7 as weights [bytes / 4][16][4];
+/// all zero at first.
 template <TileInstructionSet Isa>
-inline void configure_tiles(int depth) noexcept {
-  configure_tiles(Isa{}, depth, Isa{});
+inline void configure_tiles(int tokens, int bytes) noexcept {
+  configure_tiles(Isa{}, tokens, bytes, Isa{});
 }
 template <TileInstructionSet Isa>
 inline void release_tiles() noexcept {
@@ -38,14 +39,21 @@ template <TileInstructionSet Isa, int Number>
 inline void load_tile(Tile<Number> tile, const void* data, std::int64_t stride) noexcept {
   load_tile(Isa{}, tile, data, stride, Isa{});
 }
+/// Rows side by side.
 template <TileInstructionSet Isa, int Number>
-inline void store_tile(Tile<Number> tile, std::int32_t* data) noexcept {
+inline void store_tile(Tile<Number> tile, void* data) noexcept {
   store_tile(Isa{}, tile, data, Isa{});
 }
 /// sums += inputs * weights, of signed bytes; exact modulo 2^32.
 template <TileInstructionSet Isa, int Sums, int Inputs, int Weights>
-inline void multiply_tiles(Tile<Sums> sums, Tile<Inputs> inputs, Tile<Weights> weights) noexcept {
-  multiply_tiles(Isa{}, sums, inputs, weights, Isa{});
+inline void multiply_bytes(Tile<Sums> sums, Tile<Inputs> inputs, Tile<Weights> weights) noexcept {
+  multiply_bytes(Isa{}, sums, inputs, weights, Isa{});
+}
+/// sums += inputs * weights, of bfloat16 pairs, with the roundings of float32: even and odd inputs
+/// are summed apart and then together. Subnormal numbers count as zero.
+template <TileInstructionSet Isa, int Sums, int Inputs, int Weights>
+inline void multiply_pairs(Tile<Sums> sums, Tile<Inputs> inputs, Tile<Weights> weights) noexcept {
+  multiply_pairs(Isa{}, sums, inputs, weights, Isa{});
 }
 
 }  // namespace nibble::simd

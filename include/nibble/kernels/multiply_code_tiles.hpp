@@ -15,9 +15,9 @@ inline constexpr int tile_panels = 4;
 /// Tokens whose running sums are kept at a time.
 inline constexpr Index tile_block_tokens = 128;
 
-/// What multiply_tiles works in.
+/// What multiply_code_tiles works in.
 template <simd::TileInstructionSet Isa>
-struct TileScratch {
+struct CodeTileScratch {
   CodeBlock<Isa> blocks[tile_panels];
   alignas(alignment) float sums[tile_panels][tile_block_tokens][panel_rows];
   // Of two segments at a time: [segment][panel][token][row]
@@ -28,7 +28,7 @@ struct TileScratch {
 /// configured for; `inputs`: where the segment begins in the tile's runs.
 template <simd::TileInstructionSet Isa>
 inline void multiply_segment(
-    const TileScratch<Isa>& scratch, Index start, Index size, Index depth,
+    const CodeTileScratch<Isa>& scratch, Index start, Index size, Index depth,
     const std::int8_t* inputs,
     std::int32_t (&dots)[tile_panels][simd::tile_side][panel_rows]) noexcept {
   simd::unroll<tile_panels>([&](auto p) { simd::zero_tile<Isa>(simd::Tile<p>{}); });
@@ -37,7 +37,7 @@ inline void multiply_segment(
     simd::unroll<tile_panels>([&](auto p) {
       constexpr simd::Tile<5 + p % 3> weights;
       simd::load_tile<Isa>(weights, scratch.blocks[p].quads[(start + i) / 4], run_bytes);
-      simd::multiply_tiles<Isa>(simd::Tile<p>{}, simd::Tile<4>{}, weights);
+      simd::multiply_bytes<Isa>(simd::Tile<p>{}, simd::Tile<4>{}, weights);
     });
   }
   simd::unroll<tile_panels>([&](auto p) { simd::store_tile<Isa>(simd::Tile<p>{}, dots[p][0]); });
@@ -45,8 +45,8 @@ inline void multiply_segment(
 
 /// Adds `Segments` segments' products to the sums of a panel and 16 tokens.
 template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Segments>
-[[gnu::flatten]] inline void add_segments(const TileScratch<Isa>& scratch, int panel, Index segment,
-                                          const float* const (&scales)[2],
+[[gnu::flatten]] inline void add_segments(const CodeTileScratch<Isa>& scratch, int panel,
+                                          Index segment, const float* const (&scales)[2],
                                           const float* const (&input_sums)[2],
                                           float (*sums)[panel_rows]) noexcept {
   using Floats = simd::Floats<Isa>;
@@ -72,8 +72,8 @@ template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Segments>
 /// The products of a task's panels with tiles [first_tile, end_tile), all 16 tokens wide and
 /// together at most tile_block_tokens. finish(panel, token, results) takes the results.
 template <simd::TileInstructionSet Isa, IntegerWeightFormat F, class Finish>
-inline void multiply_tiles(const MatmulTask& task, Index first_tile, Index end_tile,
-                           TileScratch<Isa>& scratch, Finish&& finish) noexcept {
+inline void multiply_code_tiles(const MatmulTask& task, Index first_tile, Index end_tile,
+                                CodeTileScratch<Isa>& scratch, Finish&& finish) noexcept {
   const PanelView& weights = task.weights;
   const PackedActivations& inputs = task.inputs;
   const Index size = segment_inputs(weights.layout);
@@ -81,7 +81,7 @@ inline void multiply_tiles(const MatmulTask& task, Index first_tile, Index end_t
   const Index first_token = inputs.first_token(first_tile);
   const Index tokens = inputs.first_token(end_tile) - first_token;
 
-  simd::configure_tiles<Isa>(static_cast<int>(depth));
+  simd::configure_tiles<Isa>(simd::tile_side, static_cast<int>(depth));
   for (Index panel = task.first_panel; panel < task.end_panel; panel += tile_panels) {
     const Index panels = std::min(Index{tile_panels}, task.end_panel - panel);
     for (auto& sums : scratch.sums) std::fill(sums[0], sums[0] + tokens * panel_rows, 0.0F);
