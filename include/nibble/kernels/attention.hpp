@@ -144,9 +144,9 @@ class AttentionBlock {
     const std::byte* head = task_.pages[page] + task_.head_offset;
     const std::byte* next = task_.pages[std::min(page + 1, last_page())] + task_.head_offset;
     const T* keys = reinterpret_cast<const T*>(head);
-    const NextPage<sizeof(T)> next_keys{next};
+    const NextPage next_keys{next, sizeof(T)};
     const T* values = reinterpret_cast<const T*>(head + layout().key_bytes());
-    const NextPage<sizeof(T)> next_values{next + layout().key_bytes()};
+    const NextPage next_values{next + layout().key_bytes(), sizeof(T)};
     if constexpr (!std::is_same_v<T, float>) {
       // Many rows share one conversion; a few read as they go.
       if ((end - first) * task_.query_heads > 2 * tile_rows<Isa>) {
@@ -169,8 +169,7 @@ class AttentionBlock {
 
   /// Weights of the page's positions for the rows of tokens [first, end).
   template <class K>
-  void score(const K* keys, NextPage<sizeof(T)> next, Index start, Index first,
-             Index end) const noexcept {
+  void score(const K* keys, NextPage next, Index start, Index first, Index end) const noexcept {
     const Index heads = task_.query_heads;
     const Range seen{visible(first, start).first, visible(end - 1, start).end};
     for_tiles<Isa>(first * heads, end * heads, [&](Index tile, auto rows) {
@@ -190,8 +189,7 @@ class AttentionBlock {
   /// Adds the page's values times these weights. A tile takes what all its rows see together, and
   /// each row alone what comes before and after that.
   template <class V>
-  void add(const V* values, NextPage<sizeof(T)> next, Index start, Index first,
-           Index end) const noexcept {
+  void add(const V* values, NextPage next, Index start, Index first, Index end) const noexcept {
     const Index heads = task_.query_heads;
     const Index padded_dim = layout().padded_dim();
     const auto add_rows = [&](Index row, auto rows, Range range) {

@@ -48,23 +48,24 @@ void for_tiles(Index first, Index end, Body&& body) noexcept {
 
 /// The keys or values of the page after, in memory order: asked for while this page's are used, so
 /// that memory works all the time.
-template <int ElementBytes>
 struct NextPage {
   const std::byte* data = nullptr;
+  Index element_bytes = 0;
 
-  template <simd::InstructionSet Isa, int Count>
+  /// Asks for `Count` elements from `element` on, as if they were of T or smaller.
+  template <simd::InstructionSet Isa, FloatElement T, int Count>
   void prefetch(Index element) const noexcept {
-    constexpr int lines = divide_up(Count * ElementBytes, simd::cache_line);
-    const std::byte* address = data + element * ElementBytes;
+    constexpr int lines = divide_up(Count * static_cast<int>(sizeof(T)), simd::cache_line);
+    const std::byte* address = data + element * element_bytes;
     simd::unroll<lines>([&](auto i) { simd::prefetch<Isa>(address + i * simd::cache_line); });
   }
 };
 
 /// scores [Rows][64] = queries [Rows][head_dim] * keys [head_dim][64], of which `Vectors` vectors
 /// of columns from `column` on.
-template <simd::InstructionSet Isa, int Rows, int Vectors, FloatElement T, int NextBytes>
-void score_tile(const float* queries, const T* keys, NextPage<NextBytes> next, Index column,
-                Index head_dim, float* scores) noexcept {
+template <simd::InstructionSet Isa, int Rows, int Vectors, FloatElement T>
+void score_tile(const float* queries, const T* keys, NextPage next, Index column, Index head_dim,
+                float* scores) noexcept {
   using Floats = simd::Floats<Isa>;
   constexpr int width = Vectors * simd::lane_count;
   Floats sums[Rows * Vectors];
@@ -72,7 +73,7 @@ void score_tile(const float* queries, const T* keys, NextPage<NextBytes> next, I
   const T* key_row = keys + column;
   for (Index d = 0; d < head_dim; ++d) {
     Floats key[Vectors];
-    next.template prefetch<Isa, width>(column * head_dim + d * width);
+    next.prefetch<Isa, T, width>(column * head_dim + d * width);
     simd::unroll<Vectors>(
         [&](auto v) { key[v] = simd::load_floats<Isa>(key_row + v * simd::lane_count); });
     simd::unroll<Rows>([&](auto r) {
@@ -91,9 +92,9 @@ void score_tile(const float* queries, const T* keys, NextPage<NextBytes> next, I
 
 /// Scores of Rows queries against the positions of a page that are in the same 16, 32 or 64 as one
 /// of [first, end).
-template <simd::InstructionSet Isa, int Rows, FloatElement T, int NextBytes>
-void score_rows(const float* queries, const T* keys, NextPage<NextBytes> next, Index head_dim,
-                Index first, Index end, float* scores) noexcept {
+template <simd::InstructionSet Isa, int Rows, FloatElement T>
+void score_rows(const float* queries, const T* keys, NextPage next, Index head_dim, Index first,
+                Index end, float* scores) noexcept {
   constexpr int vectors = tile_vectors<Isa, Rows>();
   constexpr Index width = vectors * simd::lane_count;
   for (Index column = first / width * width; column < end; column += width) {
@@ -104,8 +105,8 @@ void score_rows(const float* queries, const T* keys, NextPage<NextBytes> next, I
 /// Adds to outputs [Rows][padded_dim], columns from `column` on, as many as tiles of `Vectors`
 /// vectors take, the products of weights [Rows][64] and values [64][padded_dim] over positions
 /// [first, end).
-template <simd::InstructionSet Isa, int Rows, int Vectors, FloatElement T, int NextBytes>
-void add_values_from(Index column, const float* weights, const T* values, NextPage<NextBytes> next,
+template <simd::InstructionSet Isa, int Rows, int Vectors, FloatElement T>
+void add_values_from(Index column, const float* weights, const T* values, NextPage next,
                      Index padded_dim, Index first, Index end, float* outputs) noexcept {
   using Floats = simd::Floats<Isa>;
   constexpr int width = Vectors * simd::lane_count;
@@ -118,7 +119,7 @@ void add_values_from(Index column, const float* weights, const T* values, NextPa
     const T* value_row = values + first * padded_dim + column;
     for (Index position = first; position < end; ++position) {
       Floats value[Vectors];
-      next.template prefetch<Isa, width>(column * page_positions + position * width);
+      next.prefetch<Isa, T, width>(column * page_positions + position * width);
       simd::unroll<Vectors>(
           [&](auto v) { value[v] = simd::load_floats<Isa>(value_row + v * simd::lane_count); });
       simd::unroll<Rows>([&](auto r) {
@@ -135,18 +136,15 @@ void add_values_from(Index column, const float* weights, const T* values, NextPa
     });
   }
   if constexpr (Vectors > 1) {
-    if (column < padded_dim) {
-      add_values_from<Isa, Rows, Vectors / 2>(column, weights, values, next, padded_dim, first, end,
-                                              outputs);
-    }
+    add_values_from<Isa, Rows, 1>(column, weights, values, next, padded_dim, first, end, outputs);
   }
 }
 
 /// outputs [Rows][padded_dim] += weights [Rows][64] * values [64][padded_dim] over positions
 /// [first, end); values of other positions are not looked at.
-template <simd::InstructionSet Isa, int Rows, FloatElement T, int NextBytes>
-void add_values(const float* weights, const T* values, NextPage<NextBytes> next, Index padded_dim,
-                Index first, Index end, float* outputs) noexcept {
+template <simd::InstructionSet Isa, int Rows, FloatElement T>
+void add_values(const float* weights, const T* values, NextPage next, Index padded_dim, Index first,
+                Index end, float* outputs) noexcept {
   if (first >= end) return;
   add_values_from<Isa, Rows, tile_vectors<Isa, Rows>()>(0, weights, values, next, padded_dim, first,
                                                         end, outputs);

@@ -134,10 +134,11 @@ class AttentionLayer {
     const float scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
     const auto blocks = static_cast<Index>(scratch.blocks.size());
     execution.pool.run(blocks * shape_.kv_heads, [&](Index task, int worker) {
-      // Long contexts first, so that the threads finish together.
-      const Index last = blocks - 1 - task / shape_.kv_heads;
-      const TokenBlock& block = scratch.blocks[static_cast<std::size_t>(last)];
-      const Index kv_head = task % shape_.kv_heads;
+      // One head after the other, so that its pages are still near; late positions, which take
+      // long, first, so that the threads finish together.
+      const Index kv_head = task / blocks;
+      const auto block_index = static_cast<std::size_t>(blocks - 1 - task % blocks);
+      const TokenBlock& block = scratch.blocks[block_index];
       const TokenPlace& token = tokens[static_cast<std::size_t>(block.first)];
       const KvPageLayout& layout = token.cache->layout();
       const Index offset = (block.first * shape_.heads + kv_head * group) * shape_.head_dim;
@@ -178,7 +179,7 @@ class AttentionLayer {
     }
   }
 
-  /// Query rows that use a page together: enough for its conversion to float not to count.
+  /// Query rows that use a page together: enough for its conversion to float to count little.
   static constexpr Index block_rows = 128;
 
   AttentionShape shape_;
