@@ -10,7 +10,8 @@ wanted=(g++:g++ cmake:cmake ninja:ninja-build pkg-config:pkgconf
   /:libcli11-dev)
 case "${1-}" in
   "") ;;
-  test) wanted+=(/:catch2 clang++:clang clang-format:clang-format /:libclang-rt-dev) ;;
+  test) wanted+=(/:catch2 clang++:clang clang-format:clang-format /:libclang-rt-dev
+    qemu-x86_64:qemu-user) ;;
   *)
     echo "usage: scripts/setup.sh [test]" >&2
     exit 2

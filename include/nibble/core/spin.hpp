@@ -33,7 +33,6 @@ template <class Condition>
       pause_cpu();
       if (condition()) return true;
     }
-    std::this_thread::yield();
   } while (std::chrono::steady_clock::now() < end);
   return false;
 }

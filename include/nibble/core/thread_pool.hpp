@@ -22,10 +22,10 @@ namespace nibble {
 
 /// Runs loops on `size()` threads: the calling one and size() - 1 workers of its own.
 ///
-/// After a loop, workers look out for the next one for 50 microseconds, the time between two layers
-/// of a model, and then sleep; so does a caller whose workers still have tasks. A pool of more
-/// threads than the machine has cores sleeps at once, and a worker that comes too late for a loop
-/// is not waited for.
+/// After a loop, workers look out for the next one for 30 microseconds, longer than between two
+/// loops of a layer, and then sleep; so does a caller whose workers still have tasks. A pool of
+/// more threads than the machine has cores sleeps at once, and a worker that comes too late for a
+/// loop is not waited for.
 ///
 /// Work that is split by tasks gives the same bits for any number of threads as long as a task's
 /// result depends on its number alone, which is how every loop of nibble is written.
@@ -184,7 +184,7 @@ class ThreadPool {
   }
 
   int size_ = 1;
-  std::chrono::microseconds spin_time_{50};
+  std::chrono::microseconds spin_time_{30};
   std::vector<std::thread> workers_;
   std::mutex turn_;                      // held by the thread whose loop is run
   std::atomic<std::thread::id> runner_;  // that thread

@@ -33,7 +33,7 @@ inline constexpr std::array<std::string_view, 2> activation_mode_names{"native",
 /// What every layer's forward takes; borrowed from the caller.
 struct Execution {
   const KernelTable& kernels;
-  ExecutorRef pool;
+  ExecutorRef pool;  // a ThreadPool, or threads of the caller's own
   ActivationMode activations = ActivationMode::Native;
 
   /// The kind of inputs that a format, by its position in Formats, gets.
