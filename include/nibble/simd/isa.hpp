@@ -37,6 +37,14 @@ struct Avx2 : Generic {
 };
 #endif
 
+#if defined(NIBBLE_HAS_AVX2) && defined(__AVXVNNI__)
+#define NIBBLE_HAS_AVXVNNI 1
+/// AVX2 with the byte dot product of AVX-VNNI, which CPUs with AVX-512 VNNI need not have.
+struct AvxVnni : Avx2 {
+  static constexpr const char* name = "avxvnni";
+};
+#endif
+
 #if defined(NIBBLE_HAS_AVX2) && defined(__AVX512VNNI__) && defined(__AVX512VL__) && \
     XSIMD_WITH_AVX512BW
 #define NIBBLE_HAS_AVX512VNNI 1
@@ -50,6 +58,8 @@ struct Avx512Vnni : Avx2 {
 /// The last that the compiler's flags allow.
 #if defined(NIBBLE_HAS_AVX512VNNI)
 using Native = Avx512Vnni;
+#elif defined(NIBBLE_HAS_AVXVNNI)
+using Native = AvxVnni;
 #elif defined(NIBBLE_HAS_AVX2)
 using Native = Avx2;
 #else

@@ -3,6 +3,7 @@
 
 #include <nibble/simd/avx2.hpp>
 #include <nibble/simd/avx512vnni.hpp>
+#include <nibble/simd/avxvnni.hpp>
 #include <nibble/simd/dot4.hpp>
 #include <nibble/simd/half_lanes.hpp>
 #include <nibble/simd/isa.hpp>
