@@ -20,6 +20,10 @@ using Isas = std::tuple<simd::Portable, simd::Generic
                         ,
                         simd::Avx512Vnni
 #endif
+#if defined(NIBBLE_HAS_NEONDOTPROD)
+                        ,
+                        simd::NeonDotprod
+#endif
                         >;
 
 /// Half the distance from 1 to the next float: the largest relative error of one rounding.

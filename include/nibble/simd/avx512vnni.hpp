@@ -36,6 +36,13 @@ template <InstructionSet Isa>
       {_mm512_dpbusd_epi32(accumulator.registers[0], codes.registers[0], _mm512_set1_epi32(quad))}};
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline Ints<Isa> dot4_narrow(Avx512Vnni tag, const Ints<Isa>& accumulator,
+                                           const Words<Isa>& codes,
+                                           const std::int8_t* activations) noexcept {
+  return dot4(tag, accumulator, codes, activations);
+}
+
 }  // namespace nibble::simd
 
 #endif

@@ -25,6 +25,13 @@ template <InstructionSet Isa>
   });
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline Ints<Isa> dot4_narrow(AvxVnni tag, const Ints<Isa>& accumulator,
+                                           const Words<Isa>& codes,
+                                           const std::int8_t* activations) noexcept {
+  return dot4(tag, accumulator, codes, activations);
+}
+
 }  // namespace nibble::simd
 
 #endif

@@ -55,6 +55,14 @@ struct Avx512Vnni : Avx2 {
 };
 #endif
 
+#if XSIMD_WITH_NEON64 && defined(__ARM_FEATURE_DOTPROD)
+#define NIBBLE_HAS_NEONDOTPROD 1
+/// NEON with the byte dot product, optional from ARMv8.2 and part of ARMv8.4.
+struct NeonDotprod : Generic {
+  static constexpr const char* name = "neondotprod";
+};
+#endif
+
 /// The last that the compiler's flags allow.
 #if defined(NIBBLE_HAS_AVX512VNNI)
 using Native = Avx512Vnni;
@@ -62,6 +70,8 @@ using Native = Avx512Vnni;
 using Native = AvxVnni;
 #elif defined(NIBBLE_HAS_AVX2)
 using Native = Avx2;
+#elif defined(NIBBLE_HAS_NEONDOTPROD)
+using Native = NeonDotprod;
 #else
 using Native = Generic;
 #endif

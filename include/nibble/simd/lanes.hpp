@@ -91,7 +91,7 @@ struct Lanes {
     return build([&](auto i) { return Register(a.registers[i] * b.registers[i]); });
   }
   friend Lanes operator/(const Lanes& a, const Lanes& b) noexcept requires std::same_as<T, float> {
-    return build([&](auto i) { return Register(a.registers[i] / b.registers[i]); });
+    return divide(Isa{}, a, b);
   }
   friend Lanes operator&(const Lanes& a, const Lanes& b) noexcept
       requires(!std::same_as<T, float>) {
@@ -116,6 +116,14 @@ template <InstructionSet Isa>
 using Ints = Lanes<std::int32_t, Isa>;
 template <InstructionSet Isa>
 using Words = Lanes<std::uint32_t, Isa>;
+
+/// a / b, correctly rounded.
+template <InstructionSet Isa>
+[[nodiscard]] inline Floats<Isa> divide(Portable, const Floats<Isa>& a,
+                                        const Floats<Isa>& b) noexcept {
+  using Register = typename Floats<Isa>::Register;
+  return Floats<Isa>::build([&](auto i) { return Register(a.registers[i] / b.registers[i]); });
+}
 
 /// The same bits as another type.
 template <LaneType To, LaneType From, InstructionSet Isa>

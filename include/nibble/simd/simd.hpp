@@ -8,5 +8,7 @@
 #include <nibble/simd/half_lanes.hpp>
 #include <nibble/simd/isa.hpp>
 #include <nibble/simd/lanes.hpp>
+#include <nibble/simd/neon.hpp>
+#include <nibble/simd/neondotprod.hpp>
 #include <nibble/simd/sse2.hpp>
 #include <nibble/simd/unroll.hpp>
