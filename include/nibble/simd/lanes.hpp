@@ -101,12 +101,12 @@ struct Lanes {
       requires(!std::same_as<T, float>) {
     return build([&](auto i) { return Register(a.registers[i] | b.registers[i]); });
   }
-  /// Logical for unsigned lanes.
+  /// By 0 to 31 bits, logical for unsigned lanes.
   friend Lanes operator>>(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
-    return build([&](auto i) { return Register(a.registers[i] >> bits); });
+    return shift_right(Isa{}, a, bits);
   }
   friend Lanes operator<<(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
-    return build([&](auto i) { return Register(a.registers[i] << bits); });
+    return shift_left(Isa{}, a, bits);
   }
 };
 
@@ -125,9 +125,26 @@ template <InstructionSet Isa>
   return Floats<Isa>::build([&](auto i) { return Register(a.registers[i] / b.registers[i]); });
 }
 
+template <LaneType T, InstructionSet Isa>
+[[nodiscard]] inline Lanes<T, Isa> shift_right(Portable, const Lanes<T, Isa>& a,
+                                               int bits) noexcept {
+  using Register = typename Lanes<T, Isa>::Register;
+  return Lanes<T, Isa>::build([&](auto i) { return Register(a.registers[i] >> bits); });
+}
+template <LaneType T, InstructionSet Isa>
+[[nodiscard]] inline Lanes<T, Isa> shift_left(Portable, const Lanes<T, Isa>& a, int bits) noexcept {
+  using Register = typename Lanes<T, Isa>::Register;
+  return Lanes<T, Isa>::build([&](auto i) { return Register(a.registers[i] << bits); });
+}
+
 /// The same bits as another type.
 template <LaneType To, LaneType From, InstructionSet Isa>
 [[nodiscard]] inline Lanes<To, Isa> bitwise_cast(const Lanes<From, Isa>& value) noexcept {
+  return bitwise_cast<To>(Isa{}, value);
+}
+
+template <LaneType To, LaneType From, InstructionSet Isa>
+[[nodiscard]] inline Lanes<To, Isa> bitwise_cast(Portable, const Lanes<From, Isa>& value) noexcept {
   return Lanes<To, Isa>::build([&](auto i) {
     if constexpr (Lanes<To, Isa>::register_size == 1) {
       return std::bit_cast<To>(value.registers[i]);
