@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what nibble's programs need, and with the argument "test" what its tests need besides:
-#   scripts/setup.sh [test]
-# Debian 12 and Ubuntu 24.04. Asks for root only when something is missing.
+# Installs what nibble's programs need, with the argument "test" what its tests need besides, and
+# with "aarch64" what builds and runs them for 64-bit ARM:
+#   scripts/setup.sh [test | aarch64]
+# Debian 12 and Ubuntu 24.04, for aarch64 Debian 12 alone. Asks for root only when something is missing.
 set -euo pipefail
 
 # Each is "what to look for:package"; what starts with a slash is looked for with dpkg-query.
@@ -12,8 +13,12 @@ case "${1-}" in
   "") ;;
   test) wanted+=(/:catch2 clang++:clang clang-format:clang-format /:libclang-rt-dev
     qemu-x86_64:qemu-user) ;;
+  aarch64)
+    wanted=(cmake:cmake ninja:ninja-build pkg-config:pkgconf
+      aarch64-linux-gnu-g++:g++-aarch64-linux-gnu qemu-aarch64:qemu-user)
+    ;;
   *)
-    echo "usage: scripts/setup.sh [test]" >&2
+    echo "usage: scripts/setup.sh [test | aarch64]" >&2
     exit 2
     ;;
 esac
@@ -21,6 +26,10 @@ esac
 system=unknown
 if [ -r /etc/os-release ]; then
   system=$(. /etc/os-release && echo "${ID-}:${VERSION_ID-}")
+fi
+if [ "${1-}" = aarch64 ] && [ "$system" != debian:12 ]; then
+  echo "error: the build for aarch64 takes the packages of Debian 12, and this is $system" >&2
+  exit 1
 fi
 case "$system" in
   debian:12 | ubuntu:24.04) apt=yes ;;

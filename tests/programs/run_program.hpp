@@ -46,8 +46,9 @@ inline Outcome run_program(const std::string& name, std::vector<std::string> arg
   const TemporaryDirectory scratch;
   const std::string in = scratch / "in", out = scratch / "out", err = scratch / "err";
   write_text_file(in, input);
-  arguments.insert(arguments.begin(),
-                   (std::filesystem::path(NIBBLE_PROGRAMS_DIR) / ("nibble-" + name)).string());
+  std::vector<std::string> command{NIBBLE_EMULATOR};  // empty unless cross-compiled
+  command.push_back((std::filesystem::path(NIBBLE_PROGRAMS_DIR) / ("nibble-" + name)).string());
+  arguments.insert(arguments.begin(), command.begin(), command.end());
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);

@@ -17,13 +17,13 @@ namespace {
 using Codes = std::array<std::uint8_t, 4 * lane_count>;
 using Sums = std::array<std::int32_t, lane_count>;
 
-template <class Isa>
+template <class Isa, int CodeBits = 8>
 Sums dot4(const Sums& accumulator, const Codes& codes, const std::int8_t* activations) {
   std::array<std::uint32_t, lane_count> words{};
   std::memcpy(words.data(), codes.data(), sizeof words);
   Sums result{};
-  nibble::simd::dot4(Ints<Isa>::load(accumulator.data()), Words<Isa>::load(words.data()),
-                     activations)
+  nibble::simd::dot4<CodeBits>(Ints<Isa>::load(accumulator.data()), Words<Isa>::load(words.data()),
+                               activations)
       .store(result.data());
   return result;
 }
@@ -38,18 +38,30 @@ Sums plain_dot4(Sums sums, const Codes& codes, const std::int8_t* activations) {
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("dot4 is exact at the ends of its range", "[dot4]", nibble::test::Isas) {
-  for (const int code : {0, 1, 127, 128, 255}) {
-    for (const int first : {-127, -1, 0, 1, 127}) {
-      for (const int rest : {-127, 0, 127}) {
-        Codes codes;
-        codes.fill(static_cast<std::uint8_t>(code));
-        const auto a = static_cast<std::int8_t>(first);
-        const auto b = static_cast<std::int8_t>(rest);
-        const std::int8_t activations[4] = {a, b, b, b};
-        Sums sums;
-        sums.fill(1000000);
-        CAPTURE(code, first, rest);
-        CHECK(dot4<TestType>(sums, codes, activations) == plain_dot4(sums, codes, activations));
+  const std::array<int, 5> codes_of_quad = {0, 1, 127, 128, 255};
+  const std::array<int, 5> activations_of_quad = {-127, -1, 0, 1, 127};
+  // Every code of one byte beside every other of the three others, against all such activations.
+  for (const int first_code : codes_of_quad) {
+    for (const int rest_code : codes_of_quad) {
+      Codes codes;
+      codes.fill(static_cast<std::uint8_t>(rest_code));
+      for (std::size_t lane = 0; lane < lane_count; ++lane) {
+        codes[4 * lane + lane % 4] = static_cast<std::uint8_t>(first_code);
+      }
+      for (const int first : activations_of_quad) {
+        for (const int rest : activations_of_quad) {
+          const auto a = static_cast<std::int8_t>(first);
+          const auto b = static_cast<std::int8_t>(rest);
+          const std::int8_t activations[4] = {a, b, b, b};
+          Sums sums;
+          sums.fill(1000000);
+          CAPTURE(first_code, rest_code, first, rest);
+          const Sums expected = plain_dot4(sums, codes, activations);
+          CHECK(dot4<TestType>(sums, codes, activations) == expected);
+          if (first_code < 128 && rest_code < 128) {
+            CHECK(dot4<TestType, 7>(sums, codes, activations) == expected);
+          }
+        }
       }
     }
   }
@@ -67,6 +79,9 @@ TEMPLATE_LIST_TEST_CASE("dot4 of random codes and activations", "[dot4]", nibble
     for (auto& sum : sums) sum = nibble::test::random_integer(random, -(1 << 24), 1 << 24);
     failures +=
         dot4<TestType>(sums, codes, activations + 1) != plain_dot4(sums, codes, activations + 1);
+    for (auto& code : codes) code &= 127;
+    failures +=
+        dot4<TestType, 7>(sums, codes, activations + 1) != plain_dot4(sums, codes, activations + 1);
   }
   CHECK(failures == 0);
 }

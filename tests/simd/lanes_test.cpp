@@ -48,8 +48,8 @@ Values<float> random_values(Random& random) {
 
 /// Whether a fused multiply-add is promised.
 template <class Isa>
-constexpr bool has_fma =
-    !std::is_same_v<Isa, nibble::simd::Portable> && !std::is_same_v<Isa, nibble::simd::Generic>;
+constexpr bool has_fma = !std::is_same_v<Isa, nibble::simd::Portable> &&
+                         (!std::is_same_v<Isa, nibble::simd::Generic> || XSIMD_WITH_NEON64);
 
 }  // namespace
 

@@ -12,6 +12,10 @@ using Isas = std::tuple<simd::Portable, simd::Generic
                         ,
                         simd::Avx2
 #endif
+#if defined(NIBBLE_HAS_AVXVNNI)
+                        ,
+                        simd::AvxVnni
+#endif
 #if defined(NIBBLE_HAS_AVX512VNNI)
                         ,
                         simd::Avx512Vnni
@@ -23,6 +27,10 @@ using Isas = std::tuple<simd::Portable, simd::Generic
 #if defined(NIBBLE_HAS_AMX)
                         ,
                         simd::Amx
+#endif
+#if defined(NIBBLE_HAS_NEONDOTPROD)
+                        ,
+                        simd::NeonDotprod
 #endif
                         >;
 

@@ -79,8 +79,8 @@ inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_
             multiply_floats<Isa, width>(block, inputs.tile_inputs<float>(tile) + first * width,
                                         count, tile_sums);
           } else if constexpr (codes) {
-            multiply_codes<Isa, F::has_offset, width>(block, segment_inputs(weights.layout), first,
-                                                      count, inputs, tile, tile_sums);
+            multiply_codes<Isa, code_bits<F>, F::has_offset, width>(
+                block, segment_inputs(weights.layout), first, count, inputs, tile, tile_sums);
           } else {
             multiply_pairs<Isa, width>(
                 weights.codes(panel) + first / F::unit_inputs * F::unit_bytes,

@@ -13,7 +13,7 @@ namespace nibble {
 /// Panels whose products with a tile of tokens are made together.
 inline constexpr int tile_panels = 4;
 /// Tokens whose running sums are kept at a time.
-inline constexpr Index tile_block_tokens = 128;
+inline constexpr Index tile_block_tokens = 256;
 
 /// What multiply_code_tiles works in.
 template <simd::TileInstructionSet Isa>

@@ -36,8 +36,8 @@ template <simd::InstructionSet Isa, bool has_zero, bool has_offset>
 }
 
 /// sums[token] += the products of a block of codes, inputs [first, first + count) of a panel, with
-/// a tile of `Width` tokens.
-template <simd::InstructionSet Isa, bool has_offset, int Width>
+/// a tile of `Width` tokens. The codes are below 2^CodeBits.
+template <simd::InstructionSet Isa, int CodeBits, bool has_offset, int Width>
 [[gnu::flatten]] inline void multiply_codes(const CodeBlock<Isa>& block, Index segment_size,
                                             Index first, Index count,
                                             const PackedActivations& inputs, Index tile,
@@ -55,7 +55,7 @@ template <simd::InstructionSet Isa, bool has_offset, int Width>
     const auto multiply = [&](Index i, const std::int8_t* input) {
       const auto quad = simd::Words<Isa>::load(block.quads[i / 4]);
       simd::unroll<Width>(
-          [&](auto n) { dots[n] = simd::dot4(dots[n], quad, input + n * run_bytes); });
+          [&](auto n) { dots[n] = simd::dot4<CodeBits>(dots[n], quad, input + n * run_bytes); });
     };
     Index i = start;
     const std::int8_t* input =
@@ -123,7 +123,7 @@ template <simd::InstructionSet Isa, IntegerWeightFormat F>
       F::template unpack<Isa>(unit, quads);
       simd::unroll<quads_in_unit>([&](auto q) {
         Ints& dot = dots[(first_chain + q) % chains];
-        dot = simd::dot4(dot, quads[q], input + 4 * q);
+        dot = simd::dot4<code_bits<F>>(dot, quads[q], input + 4 * q);
       });
       unit += F::unit_bytes;
       input += F::unit_inputs;

@@ -14,7 +14,7 @@ namespace nibble {
 /// What multiply_pair_tiles works in.
 struct PairTileScratch {
   static constexpr int panels = 4;
-  static constexpr Index tokens = 128;
+  static constexpr Index tokens = 256;
 
   alignas(alignment) float sums[panels][tokens][panel_rows];
   // The last inputs of a row, filled up with zeros to a whole tile.

@@ -28,9 +28,13 @@ struct CodeBlock {
   alignas(alignment) float offsets[max_segments][panel_rows];
 };
 
+/// As much as dot4 asks about codes: whether they use the top bit of a byte.
+template <IntegerWeightFormat F>
+inline constexpr int code_bits = F::max_code < 128 ? 7 : 8;
+
 /// Whether codes minus their zero always fit into signed bytes.
 template <IntegerWeightFormat F>
-inline constexpr bool fits_signed_bytes = F::has_offset || F::max_code < 128;
+inline constexpr bool fits_signed_bytes = F::has_offset || code_bits<F> < 8;
 
 /// Unpacks inputs [first, first + count); `first` is a multiple of 256. Signed: as signed bytes,
 /// less their zero (or 128, where that does not fit), up to a multiple of 64 inputs, and
@@ -64,7 +68,7 @@ template <simd::InstructionSet Isa, IntegerWeightFormat F, bool Signed>
       Words quads[F::unit_inputs / 4];
       F::template unpack<Isa>(unit, quads);
       simd::unroll<static_cast<int>(F::unit_inputs / 4)>([&](auto q) {
-        if constexpr (Signed && F::max_code >= 128) {
+        if constexpr (Signed && code_bits<F> == 8) {
           quads[q] = quads[q] ^ sign;  // less 128
         } else if constexpr (Signed) {
           quads[q] = ((quads[q] | sign) - taken_bytes) ^ sign;

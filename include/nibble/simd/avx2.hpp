@@ -9,6 +9,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include <nibble/simd/exp.hpp>
@@ -120,6 +121,21 @@ template <InstructionSet Isa>
     const __m256i evens = _mm256_madd_epi16(_mm256_and_si256(code, mask), even);
     const __m256i odds = _mm256_madd_epi16(_mm256_and_si256(_mm256_srli_epi32(code, 8), mask), odd);
     return _mm256_add_epi32(accumulator.registers[i], _mm256_add_epi32(evens, odds));
+  });
+}
+
+/// A sum of two products is at most 2 * 127 * 127, which fits into 16 bits.
+template <InstructionSet Isa>
+[[nodiscard]] inline Ints<Isa> dot4_narrow(Avx2, const Ints<Isa>& accumulator,
+                                           const Words<Isa>& codes,
+                                           const std::int8_t* activations) noexcept {
+  std::int32_t quad = 0;
+  std::memcpy(&quad, activations, sizeof quad);
+  const __m256i quads = _mm256_set1_epi32(quad);
+  const __m256i ones = _mm256_set1_epi16(1);
+  return Ints<Isa>::build([&](auto i) -> typename Ints<Isa>::Register {
+    const __m256i pairs = _mm256_maddubs_epi16(codes.registers[i], quads);
+    return _mm256_add_epi32(accumulator.registers[i], _mm256_madd_epi16(pairs, ones));
   });
 }
 

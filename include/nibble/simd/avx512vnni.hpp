@@ -104,6 +104,13 @@ template <InstructionSet Isa>
   return {{sum}};
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline Ints<Isa> dot4_narrow(Avx512Vnni tag, const Ints<Isa>& accumulator,
+                                           const Words<Isa>& codes,
+                                           const std::int8_t* activations) noexcept {
+  return dot4(tag, accumulator, codes, activations);
+}
+
 }  // namespace nibble::simd
 
 #endif

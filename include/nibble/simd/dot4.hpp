@@ -8,12 +8,18 @@
 
 namespace nibble::simd {
 
-/// In each lane: accumulator + sum over j < 4 of code byte j (0..255) times activation j
-/// (-127..127). The four activations are the same for all lanes. Exact, without saturation.
-template <InstructionSet Isa>
+/// In each lane: accumulator + sum over j < 4 of code byte j (0 to 2^CodeBits - 1) times
+/// activation j (-127..127). The four activations are the same for all lanes. Exact, without
+/// saturation.
+template <int CodeBits = 8, InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4(const Ints<Isa>& accumulator, const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
-  return dot4(Isa{}, accumulator, codes, activations);
+  static_assert(CodeBits >= 1 && CodeBits <= 8);
+  if constexpr (CodeBits < 8) {
+    return dot4_narrow(Isa{}, accumulator, codes, activations);
+  } else {
+    return dot4(Isa{}, accumulator, codes, activations);
+  }
 }
 
 /// Activations `first` and `first + 2` in the low and high half of a word: what the even or odd
@@ -36,6 +42,15 @@ template <InstructionSet Isa>
     sum = sum + bitwise_cast<std::int32_t>(code) * Ints<Isa>::broadcast(activations[j]);
   }
   return sum;
+}
+
+/// dot4 of codes below 128, for instruction sets whose byte products are cheaper without the top
+/// bit.
+template <InstructionSet Isa>
+[[nodiscard]] inline Ints<Isa> dot4_narrow(Portable, const Ints<Isa>& accumulator,
+                                           const Words<Isa>& codes,
+                                           const std::int8_t* activations) noexcept {
+  return dot4(Isa{}, accumulator, codes, activations);
 }
 
 }  // namespace nibble::simd

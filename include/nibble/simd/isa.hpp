@@ -49,6 +49,14 @@ struct Avx2 : Generic {
 };
 #endif
 
+#if defined(NIBBLE_HAS_AVX2) && defined(__AVXVNNI__)
+#define NIBBLE_HAS_AVXVNNI 1
+/// AVX2 with the byte dot product of AVX-VNNI, which CPUs with AVX-512 VNNI need not have.
+struct AvxVnni : Avx2 {
+  static constexpr const char* name = "avxvnni";
+};
+#endif
+
 #if defined(NIBBLE_HAS_AVX2) && defined(__AVX512VNNI__) && defined(__AVX512VL__) && \
     XSIMD_WITH_AVX512BW
 #define NIBBLE_HAS_AVX512VNNI 1
@@ -80,13 +88,25 @@ struct Amx : Avx512Bf16 {
 };
 #endif
 
+#if XSIMD_WITH_NEON64 && defined(__ARM_FEATURE_DOTPROD)
+#define NIBBLE_HAS_NEONDOTPROD 1
+/// NEON with the byte dot product, optional from ARMv8.2 and part of ARMv8.4.
+struct NeonDotprod : Generic {
+  static constexpr const char* name = "neondotprod";
+};
+#endif
+
 /// The last that the compiler's flags allow.
 #if defined(NIBBLE_HAS_AVX512BF16)
 using Native = Avx512Bf16;
 #elif defined(NIBBLE_HAS_AVX512VNNI)
 using Native = Avx512Vnni;
+#elif defined(NIBBLE_HAS_AVXVNNI)
+using Native = AvxVnni;
 #elif defined(NIBBLE_HAS_AVX2)
 using Native = Avx2;
+#elif defined(NIBBLE_HAS_NEONDOTPROD)
+using Native = NeonDotprod;
 #else
 using Native = Generic;
 #endif

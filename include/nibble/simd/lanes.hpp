@@ -90,7 +90,7 @@ struct Lanes {
     return build([&](auto i) { return Register(a.registers[i] * b.registers[i]); });
   }
   friend Lanes operator/(const Lanes& a, const Lanes& b) noexcept requires std::same_as<T, float> {
-    return build([&](auto i) { return Register(a.registers[i] / b.registers[i]); });
+    return divide(Isa{}, a, b);
   }
   friend Lanes operator&(const Lanes& a, const Lanes& b) noexcept
       requires(!std::same_as<T, float>) {
@@ -104,12 +104,12 @@ struct Lanes {
       requires(!std::same_as<T, float>) {
     return build([&](auto i) { return Register(a.registers[i] ^ b.registers[i]); });
   }
-  /// Logical for unsigned lanes.
+  /// By 0 to 31 bits, logical for unsigned lanes.
   friend Lanes operator>>(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
-    return build([&](auto i) { return Register(a.registers[i] >> bits); });
+    return shift_right(Isa{}, a, bits);
   }
   friend Lanes operator<<(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
-    return build([&](auto i) { return Register(a.registers[i] << bits); });
+    return shift_left(Isa{}, a, bits);
   }
 };
 
@@ -120,9 +120,34 @@ using Ints = Lanes<std::int32_t, Isa>;
 template <InstructionSet Isa>
 using Words = Lanes<std::uint32_t, Isa>;
 
+/// a / b, correctly rounded.
+template <InstructionSet Isa>
+[[nodiscard]] inline Floats<Isa> divide(Portable, const Floats<Isa>& a,
+                                        const Floats<Isa>& b) noexcept {
+  using Register = typename Floats<Isa>::Register;
+  return Floats<Isa>::build([&](auto i) { return Register(a.registers[i] / b.registers[i]); });
+}
+
+template <LaneType T, InstructionSet Isa>
+[[nodiscard]] inline Lanes<T, Isa> shift_right(Portable, const Lanes<T, Isa>& a,
+                                               int bits) noexcept {
+  using Register = typename Lanes<T, Isa>::Register;
+  return Lanes<T, Isa>::build([&](auto i) { return Register(a.registers[i] >> bits); });
+}
+template <LaneType T, InstructionSet Isa>
+[[nodiscard]] inline Lanes<T, Isa> shift_left(Portable, const Lanes<T, Isa>& a, int bits) noexcept {
+  using Register = typename Lanes<T, Isa>::Register;
+  return Lanes<T, Isa>::build([&](auto i) { return Register(a.registers[i] << bits); });
+}
+
 /// The same bits as another type.
 template <LaneType To, LaneType From, InstructionSet Isa>
 [[nodiscard]] inline Lanes<To, Isa> bitwise_cast(const Lanes<From, Isa>& value) noexcept {
+  return bitwise_cast<To>(Isa{}, value);
+}
+
+template <LaneType To, LaneType From, InstructionSet Isa>
+[[nodiscard]] inline Lanes<To, Isa> bitwise_cast(Portable, const Lanes<From, Isa>& value) noexcept {
   return Lanes<To, Isa>::build([&](auto i) {
     if constexpr (Lanes<To, Isa>::register_size == 1) {
       return std::bit_cast<To>(value.registers[i]);
