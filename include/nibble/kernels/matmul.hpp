@@ -126,13 +126,13 @@ inline Index multiply_on_tiles(const MatmulTask& task, Index tile) noexcept {
   if constexpr (Kind == Activations::Int8) {
     if (tile >= end) return tile;
     CodeTileScratch<Isa> scratch = {};
-    for (constexpr Index step = tile_block_tokens / simd::tile_side; tile < end; tile += step) {
+    for (constexpr Index step = block_tokens / simd::tile_side; tile < end; tile += step) {
       multiply_code_tiles<Isa, F>(task, tile, std::min(end, tile + step), scratch, store);
     }
     return end;
   } else {
     PairTileScratch scratch;
-    constexpr Index step = PairTileScratch::tokens / simd::tile_side;
+    constexpr Index step = block_tokens / simd::tile_side;
     for (; tile < end; tile += step) {
       multiply_pair_tiles<Isa, 4>(task, tile, std::min(end, tile + step), scratch, store);
     }

@@ -12,14 +12,12 @@ namespace nibble {
 
 /// Panels whose products with a tile of tokens are made together.
 inline constexpr int tile_panels = 4;
-/// Tokens whose running sums are kept at a time.
-inline constexpr Index tile_block_tokens = 256;
 
 /// What multiply_code_tiles works in.
 template <simd::TileInstructionSet Isa>
 struct CodeTileScratch {
   CodeBlock<Isa> blocks[tile_panels];
-  alignas(alignment) float sums[tile_panels][tile_block_tokens][panel_rows];
+  alignas(alignment) float sums[tile_panels][block_tokens][panel_rows];
   // Of two segments at a time: [segment][panel][token][row]
   alignas(alignment) std::int32_t dots[2][tile_panels][simd::tile_side][panel_rows];
 };
@@ -70,7 +68,7 @@ template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Segments>
 }
 
 /// The products of a task's panels with tiles [first_tile, end_tile), all 16 tokens wide and
-/// together at most tile_block_tokens. finish(panel, token, results) takes the results.
+/// together at most block_tokens. finish(panel, token, results) takes the results.
 template <simd::TileInstructionSet Isa, IntegerWeightFormat F, class Finish>
 inline void multiply_code_tiles(const MatmulTask& task, Index first_tile, Index end_tile,
                                 CodeTileScratch<Isa>& scratch, Finish&& finish) noexcept {

@@ -14,9 +14,8 @@ namespace nibble {
 /// What multiply_pair_tiles works in.
 struct PairTileScratch {
   static constexpr int panels = 4;
-  static constexpr Index tokens = 256;
 
-  alignas(alignment) float sums[panels][tokens][panel_rows];
+  alignas(alignment) float sums[panels][block_tokens][panel_rows];
   // The last inputs of a row, filled up with zeros to a whole tile.
   alignas(alignment) std::byte rest[panels][simd::tile_side][simd::tile_row_bytes];
 };
@@ -64,7 +63,7 @@ inline void multiply_pair_block(const MatmulTask& task, Index panel, Index first
 }
 
 /// The products of a task's panels with tiles [first_tile, end_tile), all of the same width and
-/// together at most PairTileScratch::tokens. finish(panel, token, results) takes the results.
+/// together at most block_tokens. finish(panel, token, results) takes the results.
 /// Panels: how many are multiplied together; 1 reads the weights as one stream.
 template <simd::TileInstructionSet Isa, int Panels, class Finish>
 inline void multiply_pair_tiles(const MatmulTask& task, Index first_tile, Index end_tile,
