@@ -50,28 +50,36 @@ class Stopwatch {
   return path_text(path.has_filename() ? path.filename() : model.path());
 }
 
-/// "novella-5m (llama): AVX-512 VNNI, 2 threads, native activations, float16 KV".
-[[nodiscard]] inline std::string banner(const ModelFolder& model, const ThreadPool& pool,
-                                        const RunOptions* run = nullptr) {
+/// "AVX-512 VNNI, 2 threads, native activations, float16 KV".
+[[nodiscard]] inline std::string describe_setting(const ThreadPool& pool,
+                                                  const RunOptions* run = nullptr) {
   std::string text =
-      concat(model_name(model), " (", model.config().model_type, "): ", simd::describe(), ", ",
-             pool.size(), " thread", pool.size() == 1 ? "" : "s");
+      concat(simd::describe(), ", ", pool.size(), " thread", pool.size() == 1 ? "" : "s");
   if (run != nullptr) text += concat(", ", run->activations, " activations, ", run->kv, " KV");
   return text;
 }
 
-/// The JSON object's first fields: what ran, and how.
-[[nodiscard]] inline Json describe_run(std::string_view program, const ModelFolder& model,
+/// "novella-5m (llama): AVX-512 VNNI, 2 threads, native activations, float16 KV".
+[[nodiscard]] inline std::string banner(const ModelFolder& model, const ThreadPool& pool,
+                                        const RunOptions* run = nullptr) {
+  return concat(model_name(model), " (", model.config().model_type,
+                "): ", describe_setting(pool, run));
+}
+
+/// The JSON object's first fields: what ran, and how. `model` is a path, or a name for no file.
+[[nodiscard]] inline Json describe_run(std::string_view program, std::string_view model,
                                        const ThreadPool& pool, const RunOptions* run = nullptr) {
-  Json json{{"program", program},
-            {"model", path_text(model.path())},
-            {"isa", simd::describe()},
-            {"threads", pool.size()}};
+  Json json{
+      {"program", program}, {"model", model}, {"isa", simd::describe()}, {"threads", pool.size()}};
   if (run != nullptr) {
     json["activations"] = run->activations;
     json["kv"] = run->kv;
   }
   return json;
+}
+[[nodiscard]] inline Json describe_run(std::string_view program, const ModelFolder& model,
+                                       const ThreadPool& pool, const RunOptions* run = nullptr) {
+  return describe_run(program, path_text(model.path()), pool, run);
 }
 
 /// The text of an object; what is not UTF-8 in it becomes U+FFFD, what is not finite null.
