@@ -204,7 +204,8 @@ void check_sizes(const Options& options, const Source& source, std::uint64_t wei
   const ModelConfig& config = source.config;
   const auto within_context = [&](std::string_view what, double tokens) {
     if (tokens > static_cast<double>(config.max_positions)) {
-      fail(what, ": ", tokens, " tokens are longer than the context of ", config.max_positions);
+      fail(what, ": ", fixed(tokens, 0), " tokens are longer than the context of ",
+           config.max_positions);
     }
   };
   if (sizes.prompt == 0 && sizes.generate == 0) fail("--prompt and --generate: both are 0");
@@ -390,7 +391,6 @@ void bench(const Options& options) {
   const MachineLimits machine(rows.front().decoder->kernels().isa, pool.size());
   const LimitReadings readings =
       sample_speeds(subjects, machine, options.repeat, console.progress());
-  console.show_banner();
 
   const BenchSizes& sizes = options.sizes;
   if (options.common.json) {
