@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -19,13 +20,13 @@ SHAPES = ((1536, 1536), (6144, 1536), (1536, 6144))  # outputs x inputs
 TOKENS = (1, 32, 512)
 LEAST_SECONDS = 0.03  # of a timing
 
-# A peer, and which of nibble's formats it is compared with.
+# A peer, which of nibble's formats it is compared with, and the heading of the ratio.
 COMPARISONS = (
-    ("torch int8", "zero-one-int8"),
-    ("torch int8", "int8"),
-    ("torch float32", "zero-one-int8"),
-    ("torch float32", "int8"),
-    ("OpenBLAS sgemm", "float32"),
+    ("torch int8", "zero-one-int8", "zero-one:torch int8"),
+    ("torch int8", "int8", "int8:torch int8"),
+    ("torch float32", "zero-one-int8", "zero-one:torch f32"),
+    ("torch float32", "int8", "int8:torch f32"),
+    ("OpenBLAS sgemm", "float32", "float32:sgemm"),
 )
 
 
@@ -44,6 +45,19 @@ def import_torch():
              f"{torch.backends.quantized.supported_engines}")
     torch.backends.quantized.engine = "onednn"
     return torch
+
+
+def onednn_version():
+    """The version of PyTorch's oneDNN and the instruction set that it takes, as it says itself."""
+    script = ("import torch; torch.backends.quantized.engine = 'onednn'; "
+              "torch.quantization.quantize_dynamic("
+              "torch.nn.Sequential(torch.nn.Linear(4, 4)), {torch.nn.Linear})")
+    log = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True,
+                         env={**os.environ, "ONEDNN_VERBOSE": "1"}).stdout
+    version = re.search(r"info,(oneDNN v\S+)", log)
+    isa = re.search(r"cpu,isa:(.*)", log)
+    return (version.group(1) if version else "oneDNN of unknown version",
+            isa.group(1) if isa else "unknown instruction set")
 
 
 def load_openblas():
@@ -117,7 +131,7 @@ def peers_of(torch, openblas, rows, cols, tokens):
 def measure(torch, openblas, nibble, rows, cols, tokens, rounds):
     """The times of each library and the ratios of each comparison: medians."""
     peers = peers_of(torch, openblas, rows, cols, tokens)
-    formats = sorted({ours for _, ours in COMPARISONS})
+    formats = sorted({ours for _, ours, _ in COMPARISONS})
     times = {name: [] for name in (*peers, *formats)}
     ratios = {comparison: [] for comparison in COMPARISONS}
     for _ in range(rounds):
@@ -127,14 +141,15 @@ def measure(torch, openblas, nibble, rows, cols, tokens, rounds):
         ours = {each: (before[each] + after[each]) / 2 for each in formats}
         for name, seconds in {**theirs, **ours}.items():
             times[name].append(seconds)
-        for peer, layout in COMPARISONS:
-            ratios[peer, layout].append(theirs[peer] / ours[layout])
+        for comparison in COMPARISONS:
+            peer, layout, _ = comparison
+            ratios[comparison].append(theirs[peer] / ours[layout])
     return {
         "rows": rows, "cols": cols, "tokens": tokens,
         "microseconds": {name: 1e6 * statistics.median(each) for name, each in times.items()},
         "times_as_fast": [
             {"peer": peer, "nibble": layout, "ratio": statistics.median(each)}
-            for (peer, layout), each in ratios.items()],
+            for (peer, layout, _), each in ratios.items()],
     }
 
 
@@ -148,7 +163,7 @@ def print_table(header, rows):
 
 
 def print_results(results):
-    label = "{rows}x{cols}, {tokens} tok".format_map
+    label = "{rows}x{cols}, tokens: {tokens}".format_map
     names = list(results[0]["microseconds"])
     print("microseconds of a layer")
     print_table(["outputs x inputs", *names],
@@ -156,7 +171,7 @@ def print_results(results):
                  for each in results])
     print("\ntimes as fast as the peer")
     print_table(
-        ["outputs x inputs", *(f"{ours} : {peer}" for peer, ours in COMPARISONS)],
+        ["outputs x inputs", *(heading for _, _, heading in COMPARISONS)],
         [[label(each), *(f"{ratio['ratio']:.2f}" for ratio in each["times_as_fast"])]
          for each in results])
 
@@ -175,12 +190,13 @@ def main():
         if os.environ.get(variable) != "1":
             fail(f"{variable}: must be 1, as in bench/peers/run.sh")
     torch, openblas = import_torch(), load_openblas()
+    version, isa = onednn_version()
     nibble = Nibble(arguments.program)
 
     results = []
     for rows, cols in SHAPES:
         for tokens in TOKENS:
-            print(f"{rows}x{cols}, {tokens} tokens", file=sys.stderr, flush=True)
+            print(f"{rows}x{cols}, tokens: {tokens}", file=sys.stderr, flush=True)
             results.append(measure(torch, openblas, nibble, rows, cols, tokens, arguments.rounds))
     nibble.close()
 
@@ -188,6 +204,8 @@ def main():
         "nibble": nibble.isa,
         "torch": torch.__version__,
         "torch_engine": torch.backends.quantized.engine,
+        "onednn": version,
+        "onednn_isa": isa,
         "openblas": openblas.openblas_get_config().decode(),
         "threads": 1,
         "rounds": arguments.rounds,
@@ -195,8 +213,10 @@ def main():
     if arguments.json:
         print(json.dumps({**setting, "results": results}, indent=1))
         return
-    print("nibble: {nibble}; PyTorch {torch}, quantize_dynamic on engine {torch_engine}; "
-          "{openblas}; 1 thread; medians of {rounds} rounds\n".format_map(setting))
+    print("nibble: {nibble}\n"
+          "PyTorch {torch}, quantize_dynamic on engine {torch_engine}: {onednn}, {onednn_isa}\n"
+          "{openblas}\n"
+          "1 thread; medians of {rounds} rounds\n".format_map(setting))
     print_results(results)
 
 

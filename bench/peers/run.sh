@@ -14,7 +14,7 @@ if [ ${#missing[@]} -ne 0 ]; then
   exit 1
 fi
 
-cmake --preset bench >&2
+cmake --preset bench >/dev/null
 cmake --build --preset bench --target nibble-peers >&2
 export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 exec /usr/bin/python3 bench/peers/compare.py build/bench/bench/nibble-peers "$@"
