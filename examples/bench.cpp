@@ -54,7 +54,8 @@ struct Options {
                        "Formats of the decoder blocks' Linear layers, separated by commas and run "
                        "in turns, each with options of its own where it has any: int4, int4:32, "
                        "int3:asymmetric (default: int4; of a MODEL, as it is stored)")
-            ->delimiter(',');
+            ->delimiter(',')
+            ->allow_extra_args(false);  // what follows may be MODEL
     app.add_option("--group", group,
                    "Inputs that share a scale, in formats without options of their own: 32, 64, "
                    "128, or 0 for a whole row (default: 128 for int4, int3 and int2, else 0)")

@@ -124,7 +124,7 @@ std::string_view MachineLimits::instruction(Arithmetic arithmetic) const noexcep
 }
 
 double MachineLimits::peak(Arithmetic arithmetic) const {
-  constexpr double least_seconds = 0.01;
+  constexpr double least_seconds = 0.03;
   constexpr std::int64_t rounds_at_once = 2000;
   const PeakProbe* probe = probes_[static_cast<std::size_t>(arithmetic)];
   if (probe == nullptr) return 0;

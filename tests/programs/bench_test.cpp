@@ -81,8 +81,8 @@ TEST_CASE("bench runs a stored model from a mapping, one phase alone") {
 
 TEST_CASE("bench prints a table that names the setting") {
   const Outcome outcome =
-      run_program("bench", {shipped_model(), "--format", "int8", "--prompt", "4", "--generate", "0",
-                            "--repeat", "1", "--kv", "float32", "--activations", "float"});
+      run_program("bench", {"--prompt", "4", "--generate", "0", "--repeat", "1", "--kv", "float32",
+                            "--activations", "float", "--format", "int8", shipped_model()});
   INFO(outcome.err);
   CHECK(outcome.exit_code == 0);
   for (const char* part : {"float activations, float32 KV", "% of peak", "limits: read", "int8"}) {
