@@ -37,7 +37,7 @@ run() {  # preset, what it shows
 
 step="the code's format"
 if [[ $(clang-format --version) == *"version 14."* ]]; then
-  find include examples tests -name '*.[hc]pp' -exec clang-format --dry-run -Werror {} +
+  find bench examples include tests -name '*.[hc]pp' -exec clang-format --dry-run -Werror {} +
   passed+=("every file is as clang-format has it")
 else
   echo "test.sh: no format check, which takes clang-format 14 (others differ in details)"

@@ -50,21 +50,27 @@ class Stopwatch {
   return path_text(path.has_filename() ? path.filename() : model.path());
 }
 
-/// "novella-5m (llama): avx512vnni, 2 threads, native activations, float16 KV".
-[[nodiscard]] inline std::string banner(const ModelFolder& model, ExecutorRef pool,
-                                        const RunOptions* run = nullptr) {
+/// "avx512vnni, 2 threads, native activations, float16 KV".
+[[nodiscard]] inline std::string describe_setting(ExecutorRef pool,
+                                                  const RunOptions* run = nullptr) {
   std::string text =
-      concat(model_name(model), " (", model.config().model_type, "): ", dispatch::best().isa, ", ",
-             pool.size(), " thread", pool.size() == 1 ? "" : "s");
+      concat(dispatch::best().isa, ", ", pool.size(), " thread", pool.size() == 1 ? "" : "s");
   if (run != nullptr) text += concat(", ", run->activations, " activations, ", run->kv, " KV");
   return text;
 }
 
-/// The JSON object's first fields: what ran, and how.
-[[nodiscard]] inline Json describe_run(std::string_view program, const ModelFolder& model,
+/// "novella-5m (llama): avx512vnni, 2 threads, native activations, float16 KV".
+[[nodiscard]] inline std::string banner(const ModelFolder& model, ExecutorRef pool,
+                                        const RunOptions* run = nullptr) {
+  return concat(model_name(model), " (", model.config().model_type,
+                "): ", describe_setting(pool, run));
+}
+
+/// The JSON object's first fields: what ran, and how. `model` is a path, or a name for no file.
+[[nodiscard]] inline Json describe_run(std::string_view program, std::string_view model,
                                        ExecutorRef pool, const RunOptions* run = nullptr) {
   Json json{{"program", program},
-            {"model", path_text(model.path())},
+            {"model", model},
             {"isa", dispatch::best().isa},
             {"threads", pool.size()}};
   if (run != nullptr) {
@@ -72,6 +78,10 @@ class Stopwatch {
     json["kv"] = run->kv;
   }
   return json;
+}
+[[nodiscard]] inline Json describe_run(std::string_view program, const ModelFolder& model,
+                                       ExecutorRef pool, const RunOptions* run = nullptr) {
+  return describe_run(program, path_text(model.path()), pool, run);
 }
 
 /// The text of an object; what is not UTF-8 in it becomes U+FFFD, what is not finite null.

@@ -51,6 +51,13 @@ FetchContent_Declare(
   SYSTEM
   FIND_PACKAGE_ARGS 2.1 QUIET)
 FetchContent_Declare(
+  benchmark
+  GIT_REPOSITORY https://github.com/google/benchmark.git
+  GIT_TAG v1.7.1
+  GIT_SHALLOW ON
+  SYSTEM
+  FIND_PACKAGE_ARGS 1.7 QUIET)
+FetchContent_Declare(
   Catch2
   GIT_REPOSITORY https://github.com/catchorg/Catch2.git
   GIT_TAG v3.5.4
@@ -63,6 +70,8 @@ block(PROPAGATE CMAKE_MODULE_PATH Catch2_SOURCE_DIR)
   set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
   set(CMAKE_POLICY_DEFAULT_CMP0126 NEW)
   set(BUILD_SHARED_LIBS OFF)
+  set(BENCHMARK_ENABLE_INSTALL OFF)
+  set(BENCHMARK_ENABLE_TESTING OFF)
   set(BUILD_TESTING OFF)
   set(EIGEN_BUILD_DOC OFF)
   set(EIGEN_BUILD_PKGCONFIG OFF)
@@ -74,6 +83,9 @@ block(PROPAGATE CMAKE_MODULE_PATH Catch2_SOURCE_DIR)
   FetchContent_MakeAvailable(Eigen3 xsimd nlohmann_json PCRE2 utf8proc)
   if(NIBBLE_BUILD_EXAMPLES)
     FetchContent_MakeAvailable(CLI11)
+  endif()
+  if(NIBBLE_BUILD_BENCHMARKS)
+    FetchContent_MakeAvailable(benchmark)
   endif()
   if(NIBBLE_BUILD_TESTS)
     FetchContent_MakeAvailable(Catch2)

@@ -4,7 +4,8 @@
 using namespace nibble::test;
 
 TEST_CASE("every program explains itself") {
-  const std::string name = GENERATE("generate", "quantize", "evaluate", "compare", "logits");
+  const std::string name =
+      GENERATE("bench", "generate", "quantize", "evaluate", "compare", "logits");
   const Outcome outcome = run_program(name, {"--help"});
   CAPTURE(name, outcome.out);
   CHECK(outcome.exit_code == 0);

@@ -116,8 +116,9 @@ inline void multiply_code_tiles(const MatmulTask& task, Index first_tile, Index 
         }
       }
     }
-    for (Index p = 0; p < panels; ++p) {
-      for (Index token = 0; token < std::min(tokens, inputs.tokens - first_token); ++token) {
+    // Token by token, so that what lies together is written together.
+    for (Index token = 0; token < std::min(tokens, inputs.tokens - first_token); ++token) {
+      for (Index p = 0; p < panels; ++p) {
         finish(panel + p, first_token + token, simd::Floats<Isa>::load(scratch.sums[p][token]));
       }
     }

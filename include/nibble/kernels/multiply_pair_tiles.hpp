@@ -97,8 +97,9 @@ inline void multiply_pair_tiles(const MatmulTask& task, Index first_tile, Index 
                                          task.inputs.first_token(tile) - first_token, scratch);
       }
     }
-    for (Index p = 0; p < panels; ++p) {
-      for (Index token = first_token; token < end_token; ++token) {
+    // Token by token, so that what lies together is written together.
+    for (Index token = first_token; token < end_token; ++token) {
+      for (Index p = 0; p < panels; ++p) {
         finish(panel + p, token, simd::Floats<Isa>::load(scratch.sums[p][token - first_token]));
       }
     }
