@@ -81,5 +81,12 @@ if(nibble_baseline MATCHES "x86-64")
   nibble_dispatch_isa(Amx ${avx512vnni} avx512bf16 amx-tile amx-int8 amx-bf16)
 endif()
 
+# In another project, only what links it has it built.
+if(NOT PROJECT_IS_TOP_LEVEL AND NOT NIBBLE_INSTALL)
+  get_target_property(nibble_isa_tags nibble_dispatch NIBBLE_ISA_TAGS)
+  list(TRANSFORM nibble_isa_tags PREPEND nibble_dispatch_ OUTPUT_VARIABLE nibble_isa_objects)
+  set_target_properties(nibble_dispatch ${nibble_isa_objects} PROPERTIES EXCLUDE_FROM_ALL ON)
+endif()
+
 get_target_property(nibble_isa_lines nibble_dispatch NIBBLE_ISA_LINES)
 file(CONFIGURE OUTPUT "${nibble_dispatch_generated}/isas.inc" CONTENT "${nibble_isa_lines}" @ONLY)
