@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change goes in: both compilers, every header by itself, the
-# tests, and the tests once more under sanitizers. Stops at the first failure.
+# tests, the tests once more under sanitizers, and for 64-bit ARM those of the kernels (all of them:
+# scripts/aarch64.sh). Stops at the first failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -46,3 +47,7 @@ fi
 run test "g++: every header by itself, all tests"
 run clang "clang++: every header by itself"
 run asan "clang++ with address and undefined-behaviour sanitizers: all tests"
+
+step="64-bit ARM under qemu: tests of the kernels and layers (preset aarch64)"
+scripts/aarch64.sh simd format kernels nn
+passed+=("$step")
