@@ -20,7 +20,8 @@ namespace nibble {
 class KvPool {
  public:
   /// `budget` in bytes bounds the pages that exist at a time; memory is taken as pages are first
-  /// needed and given back with the pool. Throws Error where not even one page fits.
+  /// needed, a few at a time so that it comes in huge pages, and given back with the pool. Throws
+  /// Error where not even one page fits.
   KvPool(const KvPageLayout& layout, std::size_t budget)
       : layout_(layout), page_limit_(budget / std::max<std::size_t>(layout.page_bytes(), 1)) {
     if (!layout.fits_in_memory()) {
@@ -44,14 +45,19 @@ class KvPool {
   [[nodiscard]] std::byte* acquire() {
     const std::lock_guard lock(mutex_);
     if (free_.empty()) {
-      if (pages_.size() == page_limit_) {
+      if (page_count_ == page_limit_) {
         fail("the KV budget of ", page_limit_, " pages of ", page_positions,
              " positions is used up");
       }
-      if (pages_.size() == pages_.capacity()) pages_.reserve(2 * pages_.size() + 1);
-      free_.reserve(pages_.capacity());  // so that release never allocates
-      pages_.emplace_back(layout_.page_bytes());
-      free_.push_back(pages_.back().data());
+      const std::size_t wanted = std::max<std::size_t>(slab_bytes / layout_.page_bytes(), 1);
+      const std::size_t pages = std::min(wanted, page_limit_ - page_count_);
+      if (slabs_.size() == slabs_.capacity()) slabs_.reserve(2 * slabs_.size() + 1);
+      free_.reserve(page_count_ + pages);  // so that release never allocates
+      std::byte* slab = slabs_.emplace_back(pages * layout_.page_bytes()).data();
+      page_count_ += pages;
+      for (std::size_t i = pages; i > 0; --i) {
+        free_.push_back(slab + (i - 1) * layout_.page_bytes());
+      }
     }
     std::byte* page = free_.back();
     free_.pop_back();
@@ -64,10 +70,13 @@ class KvPool {
   }
 
  private:
+  static constexpr std::size_t slab_bytes = std::size_t{8} << 20;
+
   KvPageLayout layout_;
   std::size_t page_limit_;
   std::mutex mutex_;
-  std::vector<AlignedBuffer> pages_;
+  std::size_t page_count_ = 0;  // that exist
+  std::vector<AlignedBuffer> slabs_;
   std::vector<std::byte*> free_;
 };
 
