@@ -352,8 +352,8 @@ Json make_json(const std::vector<BenchSubject>& subjects, const MachineLimits& m
     const AnyFormat format = decoder.layers().front().feed_forward.down_proj().weight().format();
     Json row = format_to_json(format);
     row["head_format"] = format_name(decoder.head().weight().format());
-    row["arithmetic"] = arithmetic_names[static_cast<std::size_t>(
-        std::max(subject.prompt().arithmetic, subject.decode().arithmetic))];
+    const Phase& phase = subject.prompt().samples.empty() ? subject.decode() : subject.prompt();
+    row["arithmetic"] = arithmetic_names[static_cast<std::size_t>(phase.arithmetic)];
     row["bytes_per_token"] = work.block_bytes + work.head_bytes;
     row["prompt"] = phase_json(subject.prompt());
     row["decode"] = phase_json(subject.decode());

@@ -125,7 +125,7 @@ inline Index multiply_on_tiles(const MatmulTask& task, Index tile) noexcept {
   if (task.inputs.width_of(end - 1) < simd::tile_side) --end;
   if constexpr (Kind == Activations::Int8) {
     if (tile >= end) return tile;
-    CodeTileScratch<Isa> scratch = {};
+    CodeTileScratch<Isa> scratch;
     for (constexpr Index step = block_tokens / simd::tile_side; tile < end; tile += step) {
       multiply_code_tiles<Isa, F>(task, tile, std::min(end, tile + step), scratch, store);
     }

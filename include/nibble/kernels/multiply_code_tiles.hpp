@@ -1,4 +1,4 @@
-// The micro-kernel of int8 activations on matrix registers: 4 panels times 16 tokens.
+// The micro-kernel of int8 activations on matrix registers: panels times 16 tokens.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace nibble {
 
-/// Panels whose products with a tile of tokens are made together.
+/// tile_panels whose products with a tile of tokens are made together, which share its loading.
 inline constexpr int tile_panels = 4;
 
 /// What multiply_code_tiles works in.
@@ -41,12 +41,20 @@ inline void multiply_segment(
   simd::unroll<tile_panels>([&](auto p) { simd::store_tile<Isa>(simd::Tile<p>{}, dots[p][0]); });
 }
 
+/// Weights that will be needed next: asked for little by little, so that memory works while the
+/// registers multiply.
+struct ComingWeights {
+  const std::byte* address = nullptr;
+  int lines = 0;  // that each token asks for
+};
+
 /// Adds `Segments` segments' products to the sums of a panel and 16 tokens.
 template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Segments>
 [[gnu::flatten]] inline void add_segments(const CodeTileScratch<Isa>& scratch, int panel,
                                           Index segment, const float* const (&scales)[2],
                                           const float* const (&input_sums)[2],
-                                          float (*sums)[panel_rows]) noexcept {
+                                          float (*sums)[panel_rows],
+                                          ComingWeights& coming) noexcept {
   using Floats = simd::Floats<Isa>;
   constexpr bool has_zero = !fits_signed_bytes<F>;
   const CodeBlock<Isa>& block = scratch.blocks[panel];
@@ -57,6 +65,9 @@ template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Segments>
     if constexpr (F::has_offset) maps[s].offset = Floats::load(block.offsets[segment + s]);
   });
   for (int n = 0; n < simd::tile_side; ++n) {
+    for (int line = 0; line < coming.lines; ++line, coming.address += simd::cache_line) {
+      simd::prefetch<Isa>(coming.address);
+    }
     Floats sum = Floats::load(sums[n]);
     simd::unroll<Segments>([&](auto s) {
       sum = add_segment<Isa, has_zero, F::has_offset>(
@@ -85,8 +96,24 @@ inline void multiply_code_tiles(const MatmulTask& task, Index first_tile, Index 
     for (auto& sums : scratch.sums) std::fill(sums[0], sums[0] + tokens * panel_rows, 0.0F);
     for (Index first = 0; first < weights.cols; first += block_inputs) {
       const Index count = std::min(block_inputs, weights.cols - first);
+      for (Index p = 0; p < tile_panels; ++p) {
+        // (The last group may have fewer panels; what is computed twice then is not looked at.)
+        unpack_codes<Isa, F, true>(weights, std::min(panel + p, task.end_panel - 1), first, count,
+                                   scratch.blocks[p]);
+      }
+      // What each panel goes on with: its next block, or the panel of the next group.
+      ComingWeights coming[tile_panels];
+      const Index token_loops = simd::tile_side * divide_up(count, 2 * size);
+      const Index lines =
+          divide_up(block_inputs / F::unit_inputs * static_cast<Index>(F::unit_bytes),
+                    simd::cache_line * token_loops);
       for (Index p = 0; p < panels; ++p) {
-        unpack_codes<Isa, F, true>(weights, panel + p, first, count, scratch.blocks[p]);
+        const bool last = first + block_inputs >= weights.cols;
+        coming[p].address = last ? weights.panel(panel + tile_panels + p)
+                                 : weights.codes(panel + p) + (first + block_inputs) /
+                                                                  F::unit_inputs *
+                                                                  static_cast<Index>(F::unit_bytes);
+        coming[p].lines = static_cast<int>(lines);
       }
       for (Index tile = first_tile; tile < end_tile; ++tile) {
         const auto* tile_inputs = inputs.tile_inputs<std::int8_t>(tile);
@@ -108,12 +135,13 @@ inline void multiply_code_tiles(const MatmulTask& task, Index first_tile, Index 
           for (int p = 0; p < panels; ++p) {
             float(*sums)[panel_rows] = scratch.sums[p] + token;
             if (segments == 2) {
-              add_segments<Isa, F, 2>(scratch, p, segment, scales, input_sums, sums);
+              add_segments<Isa, F, 2>(scratch, p, segment, scales, input_sums, sums, coming[p]);
             } else {
-              add_segments<Isa, F, 1>(scratch, p, segment, scales, input_sums, sums);
+              add_segments<Isa, F, 1>(scratch, p, segment, scales, input_sums, sums, coming[p]);
             }
           }
         }
+        for (ComingWeights& each : coming) each.lines = 0;  // once a block
       }
     }
     // Token by token, so that what lies together is written together.

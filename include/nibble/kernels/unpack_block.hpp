@@ -57,22 +57,19 @@ template <simd::InstructionSet Isa, IntegerWeightFormat F, bool Signed>
     simd::to_float(taken - map.zero).store(block.minus_zeros[segment]);
     if constexpr (F::has_offset) map.offset.store(block.offsets[segment]);
 
-    const Words sign = Words::broadcast(0x80808080U);
     const Words taken_bytes =
         simd::bitwise_cast<std::uint32_t>(taken * Ints::broadcast(0x01010101));
     const Index end = std::min((segment + 1) * size, count);
     for (Index i = segment * size; i < end; i += F::unit_inputs, unit += F::unit_bytes) {
-      for (std::size_t line = 0; line < F::unit_bytes; line += 64) {
-        simd::prefetch<Isa>(unit + simd::prefetch_distance + line);
+      if constexpr (!Signed) {
+        for (std::size_t line = 0; line < F::unit_bytes; line += 64) {
+          simd::prefetch<Isa>(unit + simd::prefetch_distance + line);
+        }
       }
       Words quads[F::unit_inputs / 4];
       F::template unpack<Isa>(unit, quads);
       simd::unroll<static_cast<int>(F::unit_inputs / 4)>([&](auto q) {
-        if constexpr (Signed && code_bits<F> == 8) {
-          quads[q] = quads[q] ^ sign;  // less 128
-        } else if constexpr (Signed) {
-          quads[q] = ((quads[q] | sign) - taken_bytes) ^ sign;
-        }
+        if constexpr (Signed) quads[q] = simd::subtract_bytes(quads[q], taken_bytes);
         quads[q].store(block.quads[i / 4 + q]);
       });
     }

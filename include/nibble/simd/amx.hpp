@@ -5,6 +5,8 @@
 
 #if defined(NIBBLE_HAS_AMX)
 
+#include <immintrin.h>
+
 #include <cstdint>
 
 #include <nibble/simd/avx512bf16.hpp>
@@ -14,6 +16,12 @@
 // moved behind it. These do.
 
 namespace nibble::simd {
+
+template <TileInstructionSet Isa>
+[[nodiscard]] inline Words<Isa> subtract_bytes(Amx, const Words<Isa>& a,
+                                               const Words<Isa>& b) noexcept {
+  return {{_mm512_sub_epi8(a.registers[0], b.registers[0])}};
+}
 
 template <TileInstructionSet Isa>
 inline void configure_tiles(Amx, int tokens, int bytes, Isa) noexcept {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include <nibble/simd/isa.hpp>
+#include <nibble/simd/lanes.hpp>
 
 namespace nibble::simd {
 
@@ -12,6 +12,12 @@ namespace nibble::simd {
 inline constexpr int tile_side = 16;
 /// Bytes in a row.
 inline constexpr int tile_row_bytes = 64;
+
+/// a - b, byte by byte, modulo 256.
+template <TileInstructionSet Isa>
+[[nodiscard]] inline Words<Isa> subtract_bytes(const Words<Isa>& a, const Words<Isa>& b) noexcept {
+  return subtract_bytes(Isa{}, a, b);
+}
 
 /// The number of a tile register, 0 to 7.
 template <int Number>
