@@ -17,7 +17,8 @@ void run(benchmark::State& state, const KernelTable& table, Activations kind, In
     inputs.data()[i] = static_cast<float>(2 * random.uniform() - 1);
   }
   ActivationBuffer buffer;
-  const PackedActivations packed = buffer.prepare(kind, tokens, cols, table.tile_width[static_cast<std::size_t>(kind)]);
+  const PackedActivations packed =
+      buffer.prepare(kind, tokens, cols, table.tile_width[static_cast<std::size_t>(kind)]);
   for (auto _ : state) {
     for (Index tile = 0; tile < packed.tiles(); ++tile) {
       table.pack_activations(inputs.data(), cols, packed, tile);

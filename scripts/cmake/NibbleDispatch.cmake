@@ -79,6 +79,8 @@ if(nibble_baseline MATCHES "x86-64")
   nibble_dispatch_isa(Avx512Vnni ${avx512vnni})
   nibble_dispatch_isa(Avx512Bf16 ${avx512vnni} avx512bf16)
   nibble_dispatch_isa(Amx ${avx512vnni} avx512bf16 amx-tile amx-int8 amx-bf16)
+elseif(nibble_baseline MATCHES "armv8")
+  nibble_dispatch_isa(NeonDotprod dotprod)
 endif()
 
 # In another project, only what links it has it built.

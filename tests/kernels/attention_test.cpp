@@ -197,7 +197,7 @@ TEST_CASE("attention against a float64 softmax", "[attention]") {
 }
 
 TEST_CASE("a block of tokens against a float64 softmax, and against its rows alone",
-          "[attention]") {
+          "[attention][slow]") {
   test::Random random(127);
   for (const KvType type : kv_types) {
     for (const Index dim : {2, 20, 64, 80, 96}) {
