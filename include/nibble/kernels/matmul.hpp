@@ -83,7 +83,8 @@ inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_
                 block, segment_inputs(weights.layout), first, count, inputs, tile, tile_sums);
           } else {
             multiply_pairs<Isa, width>(
-                weights.codes(panel) + first / F::unit_inputs * F::unit_bytes,
+                weights.codes(panel) +
+                    static_cast<std::size_t>(first / F::unit_inputs) * F::unit_bytes,
                 inputs.tile_inputs<BFloat16>(tile) + first * width, count, tile_sums);
           }
         });

@@ -30,8 +30,9 @@ inline void multiply_pair_block(const MatmulTask& task, Index panel, Index first
   const std::byte* weights[Panels];
   simd::unroll<Panels>([&](auto p) {
     // (The last group may have fewer panels; what is computed twice then is not looked at.)
-    weights[p] = task.weights.codes(std::min(panel + p, last_panel)) +
-                 first / BFloat16Format::unit_inputs * BFloat16Format::unit_bytes;
+    weights[p] =
+        task.weights.codes(std::min(panel + p, last_panel)) +
+        static_cast<std::size_t>(first / BFloat16Format::unit_inputs) * BFloat16Format::unit_bytes;
     if (first == 0) {
       simd::zero_tile<Isa>(simd::Tile<p>{});
     } else {

@@ -77,8 +77,10 @@ struct Avx512Bf16 : Avx512Vnni {
 };
 #endif
 
-#if defined(NIBBLE_HAS_AVX512BF16) && defined(__AMX_TILE__) && defined(__AMX_INT8__) && \
-    defined(__AMX_BF16__)
+// (clang++ 14 spells the names of these macros in its own way.)
+#if defined(NIBBLE_HAS_AVX512BF16) && (defined(__AMX_TILE__) || defined(__AMXTILE__)) && \
+    (defined(__AMX_INT8__) || defined(__AMXINT8__)) &&                                   \
+    (defined(__AMX_BF16__) || defined(__AMXBF16__))
 #define NIBBLE_HAS_AMX 1
 /// Avx512Bf16 and the tile registers of AMX. Never Native: a process must first ask its operating
 /// system for the tiles, which dispatch::best() does.
