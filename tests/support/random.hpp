@@ -15,7 +15,8 @@ using Random = std::mt19937;
 /// One of first..last, each as likely.
 template <std::integral T>
 [[nodiscard]] T random_integer(Random& random, T first, T last) {
-  return static_cast<T>(std::uniform_int_distribution<std::int64_t>(first, last)(random));
+  return static_cast<T>(std::uniform_int_distribution<std::int64_t>(
+      static_cast<std::int64_t>(first), static_cast<std::int64_t>(last))(random));
 }
 
 /// Any of the 2^32 bit patterns, NaN and infinities among them.
