@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include <nibble/kernels/multiply_codes.hpp>
@@ -93,7 +95,9 @@ inline void multiply_code_tiles(const MatmulTask& task, Index first_tile, Index 
   simd::configure_tiles<Isa>(simd::tile_side, static_cast<int>(depth));
   for (Index panel = task.first_panel; panel < task.end_panel; panel += tile_panels) {
     const Index panels = std::min(Index{tile_panels}, task.end_panel - panel);
-    for (auto& sums : scratch.sums) std::fill(sums[0], sums[0] + tokens * panel_rows, 0.0F);
+    for (auto& sums : scratch.sums) {
+      std::memset(sums, 0, static_cast<std::size_t>(tokens) * sizeof sums[0]);
+    }
     for (Index first = 0; first < weights.cols; first += block_inputs) {
       const Index count = std::min(block_inputs, weights.cols - first);
       for (Index p = 0; p < tile_panels; ++p) {
