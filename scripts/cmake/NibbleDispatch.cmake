@@ -27,6 +27,9 @@ endif()
 # the compiler does not know is left out.
 function(nibble_dispatch_isa tag)
   set(flags ${nibble_baseline})
+  if(ARGN)
+    list(TRANSFORM flags REPLACE "armv8-a$" "armv8.2-a")  # the first that takes extensions
+  endif()
   foreach(feature IN LISTS ARGN)
     if(nibble_baseline MATCHES "armv8")
       string(APPEND flags "+${feature}")
