@@ -28,9 +28,12 @@ target_compile_options(
   nibble_own
   INTERFACE
     # Sums are the same whether or not the compiler would have fused a product into them.
-    $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-ffp-contract=off>
-    # xsimd's AVX-512 code does not compile with g++ -O0.
-    $<$<AND:$<CONFIG:Debug>,$<CXX_COMPILER_ID:GNU,Clang,AppleClang>>:-Og>)
+    $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-ffp-contract=off>)
+# xsimd's AVX-512 code does not compile with g++ -O0.
+set(nibble_native_debug $<$<AND:$<CONFIG:Debug>,$<CXX_COMPILER_ID:GNU,Clang,AppleClang>>:-Og>)
+if(NIBBLE_NATIVE)
+  target_compile_options(nibble_own INTERFACE ${nibble_native_debug})
+endif()
 
 # nibble::dispatch has flags of its own, never those of NIBBLE_NATIVE.
 if(PROJECT_IS_TOP_LEVEL)
@@ -45,6 +48,7 @@ endif()
 # For what tests or checks the templates of every instruction set that this machine has.
 add_library(nibble_own_native INTERFACE)
 target_link_libraries(nibble_own_native INTERFACE nibble_own)
+target_compile_options(nibble_own_native INTERFACE ${nibble_native_debug})
 if(NOT CMAKE_CROSSCOMPILING)
   target_link_libraries(nibble_own_native INTERFACE nibble_native)
 endif()
