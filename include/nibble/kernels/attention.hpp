@@ -144,9 +144,9 @@ class AttentionBlock {
     const std::byte* head = task_.pages[page] + task_.head_offset;
     const std::byte* next = task_.pages[std::min(page + 1, last_page())] + task_.head_offset;
     const T* keys = reinterpret_cast<const T*>(head);
-    const NextPage next_keys{next, sizeof(T)};
     const T* values = reinterpret_cast<const T*>(head + layout().key_bytes());
-    const NextPage next_values{next + layout().key_bytes(), sizeof(T)};
+    const NextPage next_keys(next, layout(), 0);
+    const NextPage next_values(next, layout(), layout().head_dim * page_positions);
     if constexpr (!std::is_same_v<T, float>) {
       // Many rows share one conversion; a few read as they go.
       if ((end - first) * task_.query_heads > 2 * tile_rows<Isa>) {

@@ -46,19 +46,37 @@ void for_tiles(Index first, Index end, Body&& body) noexcept {
   }
 }
 
-/// The keys or values of the page after, in memory order: asked for while this page's are used, so
-/// that memory works all the time.
-struct NextPage {
-  const std::byte* data = nullptr;
-  Index element_bytes = 0;
+/// The keys and values of the page after: asked for while this page's are used, so that memory
+/// works all the time. Line by line in turn from the four quarters of what lies together, since
+/// the CPU itself reads on ahead in each of them: that keeps more of memory's requests under way
+/// than one stream does.
+class NextPage {
+ public:
+  /// `data` is a head's part of a page; elements are counted from `first_element` of it.
+  NextPage(const std::byte* data, const KvPageLayout& layout, Index first_element) noexcept
+      : data_(data),
+        quarter_bytes_(static_cast<Index>(layout.head_bytes()) / (4 * simd::cache_line) *
+                       simd::cache_line),
+        first_element_(first_element),
+        element_bytes_(static_cast<Index>(layout.element_bytes())) {}
 
-  /// Asks for `Count` elements from `element` on, as if they were of T or smaller.
-  template <simd::InstructionSet Isa, FloatElement T, int Count>
+  /// Elements of T that the lines of one `prefetch` hold.
+  template <FloatElement T>
+  static constexpr int elements = 4 * simd::cache_line / static_cast<int>(sizeof(T));
+
+  /// Asks for the lines that are to come with `element`: elements<T> of them or more.
+  template <simd::InstructionSet Isa>
   void prefetch(Index element) const noexcept {
-    constexpr int lines = divide_up(Count * static_cast<int>(sizeof(T)), simd::cache_line);
-    const std::byte* address = data + element * element_bytes;
-    simd::unroll<lines>([&](auto i) { simd::prefetch<Isa>(address + i * simd::cache_line); });
+    const Index bytes = (first_element_ + element) * element_bytes_;
+    const std::byte* line = data_ + bytes / 4;
+    simd::unroll<4>([&](auto i) { simd::prefetch<Isa>(line + i * quarter_bytes_); });
   }
+
+ private:
+  const std::byte* data_;
+  Index quarter_bytes_;
+  Index first_element_;
+  Index element_bytes_;
 };
 
 /// scores [Rows][64] = queries [Rows][head_dim] * keys [head_dim][64], of which `Vectors` vectors
@@ -71,19 +89,22 @@ void score_tile(const float* queries, const T* keys, NextPage next, Index column
   Floats sums[Rows * Vectors];
   simd::unroll<Rows * Vectors>([&](auto i) { sums[i] = Floats::broadcast(0.0F); });
   const T* key_row = keys + column;
-  for (Index d = 0; d < head_dim; ++d) {
-    Floats key[Vectors];
-    next.prefetch<Isa, T, width>(column * head_dim + d * width);
-    simd::unroll<Vectors>(
-        [&](auto v) { key[v] = simd::load_floats<Isa>(key_row + v * simd::lane_count); });
-    simd::unroll<Rows>([&](auto r) {
-      const auto query = Floats::broadcast(queries[r * head_dim + d]);
-      simd::unroll<Vectors>([&](auto v) {
-        constexpr int i = r * Vectors + v;
-        sums[i] = fma(query, key[v], sums[i]);
+  constexpr Index step = NextPage::elements<T> / width;
+  for (Index d = 0; d < head_dim;) {
+    next.prefetch<Isa>(column * head_dim + d * width);
+    for (const Index end = std::min(d + step, head_dim); d < end; ++d) {
+      Floats key[Vectors];
+      simd::unroll<Vectors>(
+          [&](auto v) { key[v] = simd::load_floats<Isa>(key_row + v * simd::lane_count); });
+      simd::unroll<Rows>([&](auto r) {
+        const auto query = Floats::broadcast(queries[r * head_dim + d]);
+        simd::unroll<Vectors>([&](auto v) {
+          constexpr int i = r * Vectors + v;
+          sums[i] = fma(query, key[v], sums[i]);
+        });
       });
-    });
-    key_row += page_positions;
+      key_row += page_positions;
+    }
   }
   simd::unroll<Rows * Vectors>([&](auto i) {
     sums[i].store(scores + column + i / Vectors * page_positions + i % Vectors * simd::lane_count);
@@ -117,19 +138,22 @@ void add_values_from(Index column, const float* weights, const T* values, NextPa
       sums[i] = Floats::load(output + i / Vectors * padded_dim + i % Vectors * simd::lane_count);
     });
     const T* value_row = values + first * padded_dim + column;
-    for (Index position = first; position < end; ++position) {
-      Floats value[Vectors];
-      next.prefetch<Isa, T, width>(column * page_positions + position * width);
-      simd::unroll<Vectors>(
-          [&](auto v) { value[v] = simd::load_floats<Isa>(value_row + v * simd::lane_count); });
-      simd::unroll<Rows>([&](auto r) {
-        const auto weight = Floats::broadcast(weights[r * page_positions + position]);
-        simd::unroll<Vectors>([&](auto v) {
-          constexpr int i = r * Vectors + v;
-          sums[i] = fma(weight, value[v], sums[i]);
+    constexpr Index step = NextPage::elements<T> / width;
+    for (Index position = first; position < end;) {
+      next.prefetch<Isa>(column * page_positions + position * width);
+      for (const Index stop = std::min(position + step, end); position < stop; ++position) {
+        Floats value[Vectors];
+        simd::unroll<Vectors>(
+            [&](auto v) { value[v] = simd::load_floats<Isa>(value_row + v * simd::lane_count); });
+        simd::unroll<Rows>([&](auto r) {
+          const auto weight = Floats::broadcast(weights[r * page_positions + position]);
+          simd::unroll<Vectors>([&](auto v) {
+            constexpr int i = r * Vectors + v;
+            sums[i] = fma(weight, value[v], sums[i]);
+          });
         });
-      });
-      value_row += padded_dim;
+        value_row += padded_dim;
+      }
     }
     simd::unroll<Rows * Vectors>([&](auto i) {
       sums[i].store(output + i / Vectors * padded_dim + i % Vectors * simd::lane_count);

@@ -14,7 +14,8 @@
 
 namespace nibble {
 
-/// Every kernel is described where it is defined, under the name of its member.
+/// Every kernel is described where it is defined, under the name of its member. Kernels take up to
+/// 128 KB of the stack of the thread that runs them.
 struct KernelTable {
   using Matmul = void (*)(const MatmulTask&) noexcept;
 

@@ -59,9 +59,10 @@ inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_
   const PanelView& weights = task.weights;
   const PackedActivations& inputs = task.inputs;
   alignas(alignment) float sums[block_tokens * chains * panel_rows];
-  [[maybe_unused]] std::conditional_t<
-      codes, CodeBlock<Isa>, std::conditional_t<floats, float[block_inputs * panel_rows], char>>
-      block;
+  [[maybe_unused]] alignas(alignment)
+      std::conditional_t<codes, CodeBlock<Isa>,
+                         std::conditional_t<floats, float[block_inputs * panel_rows], char>>
+          block;
 
   const Index first_token = inputs.first_token(first_tile);
   const Index tokens =
@@ -71,7 +72,7 @@ inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_
     for (Index first = 0; first < weights.cols; first += block_inputs) {
       const Index count = std::min(block_inputs, weights.cols - first);
       if constexpr (floats) unpack_floats<Isa, F>(weights, panel, first, count, block);
-      if constexpr (codes) unpack_codes<Isa, F, false>(weights, panel, first, count, block);
+      if constexpr (codes) unpack_codes<Isa, F, false, true>(weights, panel, first, count, block);
       for (Index tile = first_tile; tile < end_tile; ++tile) {
         float* tile_sums = sums + (inputs.first_token(tile) - first_token) * chains * panel_rows;
         with_width<Isa, widest>(inputs.width_of(tile), [&](auto width) {
@@ -126,7 +127,12 @@ inline Index multiply_on_tiles(const MatmulTask& task, Index tile) noexcept {
   if (task.inputs.width_of(end - 1) < simd::tile_side) --end;
   if constexpr (Kind == Activations::Int8) {
     if (tile >= end) return tile;
-    CodeTileScratch<Isa> scratch;
+    if (end - tile == 1) {
+      CodeTileScratch<Isa, 1> scratch;
+      multiply_code_tiles<Isa, F>(task, tile, end, scratch, store);
+      return end;
+    }
+    CodeTileScratch<Isa, tile_panels> scratch;
     for (constexpr Index step = block_tokens / simd::tile_side; tile < end; tile += step) {
       multiply_code_tiles<Isa, F>(task, tile, std::min(end, tile + step), scratch, store);
     }
@@ -135,7 +141,7 @@ inline Index multiply_on_tiles(const MatmulTask& task, Index tile) noexcept {
     PairTileScratch scratch;
     constexpr Index step = block_tokens / simd::tile_side;
     for (; tile < end; tile += step) {
-      multiply_pair_tiles<Isa, 4>(task, tile, std::min(end, tile + step), scratch, store);
+      multiply_pair_tiles<Isa, tile_panels>(task, tile, std::min(end, tile + step), scratch, store);
     }
     if (end < task.end_tile) {
       multiply_pair_tiles<Isa, 1>(task, end, task.end_tile, scratch, store);

@@ -19,6 +19,8 @@ struct MatmulTask {
 
 /// Inputs that are unpacked at a time: 16 KB as floats, and whole groups of every group size.
 inline constexpr Index block_inputs = 256;
+/// Panels that matrix registers may multiply together: tasks of several tokens best have multiples.
+inline constexpr int tile_panels = 4;
 /// Tokens whose running sums are kept at a time.
 inline constexpr Index block_tokens = 256;
 

@@ -12,35 +12,31 @@
 
 namespace nibble {
 
-/// tile_panels whose products with a tile of tokens are made together, which share its loading.
-inline constexpr int tile_panels = 4;
-
 /// What multiply_code_tiles works in.
-template <simd::TileInstructionSet Isa>
+template <simd::TileInstructionSet Isa, int Panels>
 struct CodeTileScratch {
-  CodeBlock<Isa> blocks[tile_panels];
-  alignas(alignment) float sums[tile_panels][block_tokens][panel_rows];
+  CodeBlock<Isa> blocks[Panels];
+  alignas(alignment) float sums[Panels][block_tokens][panel_rows];
   // Of two segments at a time: [segment][panel][token][row]
-  alignas(alignment) std::int32_t dots[2][tile_panels][simd::tile_side][panel_rows];
+  alignas(alignment) std::int32_t dots[2][Panels][simd::tile_side][panel_rows];
 };
 
 /// dots[panel] = the products of a segment with 16 tokens. `depth`: inputs that the tiles are
 /// configured for; `inputs`: where the segment begins in the tile's runs.
-template <simd::TileInstructionSet Isa>
-inline void multiply_segment(
-    const CodeTileScratch<Isa>& scratch, Index start, Index size, Index depth,
-    const std::int8_t* inputs,
-    std::int32_t (&dots)[tile_panels][simd::tile_side][panel_rows]) noexcept {
-  simd::unroll<tile_panels>([&](auto p) { simd::zero_tile<Isa>(simd::Tile<p>{}); });
+template <simd::TileInstructionSet Isa, int Panels>
+inline void multiply_segment(const CodeTileScratch<Isa, Panels>& scratch, Index start, Index size,
+                             Index depth, const std::int8_t* inputs,
+                             std::int32_t (&dots)[Panels][simd::tile_side][panel_rows]) noexcept {
+  simd::unroll<Panels>([&](auto p) { simd::zero_tile<Isa>(simd::Tile<p>{}); });
   for (Index i = 0; i < size; i += depth) {
     simd::load_tile<Isa>(simd::Tile<4>{}, inputs + i * simd::tile_side, run_bytes);
-    simd::unroll<tile_panels>([&](auto p) {
+    simd::unroll<Panels>([&](auto p) {
       constexpr simd::Tile<5 + p % 3> weights;
       simd::load_tile<Isa>(weights, scratch.blocks[p].quads[(start + i) / 4], run_bytes);
       simd::multiply_bytes<Isa>(simd::Tile<p>{}, simd::Tile<4>{}, weights);
     });
   }
-  simd::unroll<tile_panels>([&](auto p) { simd::store_tile<Isa>(simd::Tile<p>{}, dots[p][0]); });
+  simd::unroll<Panels>([&](auto p) { simd::store_tile<Isa>(simd::Tile<p>{}, dots[p][0]); });
 }
 
 /// Weights that will be needed next: asked for little by little, so that memory works while the
@@ -51,8 +47,8 @@ struct ComingWeights {
 };
 
 /// Adds `Segments` segments' products to the sums of a panel and 16 tokens.
-template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Segments>
-[[gnu::flatten]] inline void add_segments(const CodeTileScratch<Isa>& scratch, int panel,
+template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Segments, int Panels>
+[[gnu::flatten]] inline void add_segments(const CodeTileScratch<Isa, Panels>& scratch, int panel,
                                           Index segment, const float* const (&scales)[2],
                                           const float* const (&input_sums)[2],
                                           float (*sums)[panel_rows],
@@ -82,9 +78,11 @@ template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Segments>
 
 /// The products of a task's panels with tiles [first_tile, end_tile), all 16 tokens wide and
 /// together at most block_tokens. finish(panel, token, results) takes the results.
-template <simd::TileInstructionSet Isa, IntegerWeightFormat F, class Finish>
+/// Panels: how many are multiplied together, which share the loading of the inputs; 1 reads the
+/// weights as one stream.
+template <simd::TileInstructionSet Isa, IntegerWeightFormat F, int Panels, class Finish>
 inline void multiply_code_tiles(const MatmulTask& task, Index first_tile, Index end_tile,
-                                CodeTileScratch<Isa>& scratch, Finish&& finish) noexcept {
+                                CodeTileScratch<Isa, Panels>& scratch, Finish&& finish) noexcept {
   const PanelView& weights = task.weights;
   const PackedActivations& inputs = task.inputs;
   const Index size = segment_inputs(weights.layout);
@@ -93,31 +91,31 @@ inline void multiply_code_tiles(const MatmulTask& task, Index first_tile, Index 
   const Index tokens = inputs.first_token(end_tile) - first_token;
 
   simd::configure_tiles<Isa>(simd::tile_side, static_cast<int>(depth));
-  for (Index panel = task.first_panel; panel < task.end_panel; panel += tile_panels) {
-    const Index panels = std::min(Index{tile_panels}, task.end_panel - panel);
+  for (Index panel = task.first_panel; panel < task.end_panel; panel += Panels) {
+    const Index panels = std::min(Index{Panels}, task.end_panel - panel);
     for (auto& sums : scratch.sums) {
       std::memset(sums, 0, static_cast<std::size_t>(tokens) * sizeof sums[0]);
     }
     for (Index first = 0; first < weights.cols; first += block_inputs) {
       const Index count = std::min(block_inputs, weights.cols - first);
-      for (Index p = 0; p < tile_panels; ++p) {
+      for (Index p = 0; p < Panels; ++p) {
         // (The last group may have fewer panels; what is computed twice then is not looked at.)
-        unpack_codes<Isa, F, true>(weights, std::min(panel + p, task.end_panel - 1), first, count,
-                                   scratch.blocks[p]);
+        unpack_codes<Isa, F, true, Panels == 1>(weights, std::min(panel + p, task.end_panel - 1),
+                                                first, count, scratch.blocks[p]);
       }
       // What each panel goes on with: its next block, or the panel of the next group.
-      ComingWeights coming[tile_panels];
+      ComingWeights coming[Panels];
       const Index token_loops = simd::tile_side * divide_up(count, 2 * size);
       const Index lines =
           divide_up(block_inputs / F::unit_inputs * static_cast<Index>(F::unit_bytes),
                     simd::cache_line * token_loops);
       for (Index p = 0; p < panels; ++p) {
         const bool last = first + block_inputs >= weights.cols;
-        coming[p].address = last ? weights.panel(panel + tile_panels + p)
+        coming[p].address = last ? weights.panel(panel + Panels + p)
                                  : weights.codes(panel + p) + (first + block_inputs) /
                                                                   F::unit_inputs *
                                                                   static_cast<Index>(F::unit_bytes);
-        coming[p].lines = static_cast<int>(lines);
+        coming[p].lines = Panels == 1 ? 0 : static_cast<int>(lines);
       }
       for (Index tile = first_tile; tile < end_tile; ++tile) {
         const auto* tile_inputs = inputs.tile_inputs<std::int8_t>(tile);

@@ -13,11 +13,9 @@ namespace nibble {
 
 /// What multiply_pair_tiles works in.
 struct PairTileScratch {
-  static constexpr int panels = 4;
-
-  alignas(alignment) float sums[panels][block_tokens][panel_rows];
+  alignas(alignment) float sums[tile_panels][block_tokens][panel_rows];
   // The last inputs of a row, filled up with zeros to a whole tile.
-  alignas(alignment) std::byte rest[panels][simd::tile_side][simd::tile_row_bytes];
+  alignas(alignment) std::byte rest[tile_panels][simd::tile_side][simd::tile_row_bytes];
 };
 
 /// sums[panel] += the products of inputs [first, end) with a tile of tokens. One order for every
@@ -69,6 +67,7 @@ inline void multiply_pair_block(const MatmulTask& task, Index panel, Index first
 template <simd::TileInstructionSet Isa, int Panels, class Finish>
 inline void multiply_pair_tiles(const MatmulTask& task, Index first_tile, Index end_tile,
                                 PairTileScratch& scratch, Finish&& finish) noexcept {
+  static_assert(Panels <= tile_panels);
   constexpr Index step = simd::tile_row_bytes / static_cast<Index>(sizeof(BFloat16));
   const PanelView& weights = task.weights;
   const Index first_token = task.inputs.first_token(first_tile);

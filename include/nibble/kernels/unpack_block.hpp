@@ -38,8 +38,8 @@ inline constexpr bool fits_signed_bytes = F::has_offset || code_bits<F> < 8;
 
 /// Unpacks inputs [first, first + count); `first` is a multiple of 256. Signed: as signed bytes,
 /// less their zero (or 128, where that does not fit), up to a multiple of 64 inputs, and
-/// `minus_zeros` is what is left to subtract.
-template <simd::InstructionSet Isa, IntegerWeightFormat F, bool Signed>
+/// `minus_zeros` is what is left to subtract. Streams: asks for the codes ahead of those read.
+template <simd::InstructionSet Isa, IntegerWeightFormat F, bool Signed, bool Streams>
 [[gnu::flatten]] inline void unpack_codes(const PanelView& view, Index panel, Index first,
                                           Index count, CodeBlock<Isa>& block) noexcept {
   using Words = simd::Words<Isa>;
@@ -61,7 +61,7 @@ template <simd::InstructionSet Isa, IntegerWeightFormat F, bool Signed>
         simd::bitwise_cast<std::uint32_t>(taken * Ints::broadcast(0x01010101));
     const Index end = std::min((segment + 1) * size, count);
     for (Index i = segment * size; i < end; i += F::unit_inputs, unit += F::unit_bytes) {
-      if constexpr (!Signed) {
+      if constexpr (Streams) {
         for (std::size_t line = 0; line < F::unit_bytes; line += 64) {
           simd::prefetch<Isa>(unit + simd::prefetch_distance + line);
         }

@@ -70,7 +70,8 @@ class Linear {
   [[nodiscard]] const std::vector<float>& bias() const noexcept { return bias_; }
 
   /// Writes [tokens][outputs()] to `output`, whose rows are `stride` floats apart. The work is
-  /// split over outputs, never over inputs, so the bits do not depend on the number of threads.
+  /// split over outputs and tokens, never over inputs, so the bits do not depend on the number of
+  /// threads.
   void forward(LinearInput& input, const Execution& execution, float* output, Index stride) const {
     assert(input.cols() == inputs());
     if (input.tokens() == 0) return;
@@ -80,26 +81,48 @@ class Linear {
         execution.kernels.matmul[weight_.format_index()][static_cast<std::size_t>(kind)];
     const PanelView& view = weight_.view();
 
-    // A run of panels is worth a thread from 256 KB of codes and tiles of tokens together.
-    constexpr Index least_work = Index{256} << 10;
-    const Index work = static_cast<Index>(view.layout.panel_bytes) * view.panels() * packed.tiles();
-    const Index most_runs = std::min(view.panels(), Index{4} * execution.pool.size());
-    const Index runs = std::clamp(work / least_work, Index{1}, most_runs);
-    const Index run_panels = divide_up(view.panels(), runs);
-    execution.pool.run(divide_up(view.panels(), run_panels), [&](Index run, int) {
-      const Index first = run * run_panels;
-      const Index end = std::min(view.panels(), first + run_panels);
-      matmul({view, packed, output, stride, first, end, 0, packed.tiles()});
+    const Split split = split_work(view, packed, execution.pool.size());
+    execution.pool.run(split.panel_runs * split.tile_runs, [&](Index run, int) {
+      const Index first_panel = run / split.tile_runs * split.panels;
+      const Index end_panel = std::min(view.panels(), first_panel + split.panels);
+      const Index first_tile = run % split.tile_runs * split.tiles;
+      const Index end_tile = std::min(packed.tiles(), first_tile + split.tiles);
+      matmul({view, packed, output, stride, first_panel, end_panel, first_tile, end_tile});
       if (bias_.empty()) return;
-      const Index row = first * panel_rows;
-      const Index rows = std::min(outputs(), end * panel_rows) - row;
-      for (Index token = 0; token < input.tokens(); ++token) {
+      const Index row = first_panel * panel_rows;
+      const Index rows = std::min(outputs(), end_panel * panel_rows) - row;
+      const Index end_token = packed.first_token(end_tile - 1) + packed.tokens_in(end_tile - 1);
+      for (Index token = packed.first_token(first_tile); token < end_token; ++token) {
         execution.kernels.add(output + token * stride + row, bias_.data() + row, rows);
       }
     });
   }
 
  private:
+  /// Runs of `panels` panels times `tiles` tiles of tokens, of which the last ones may be shorter.
+  struct Split {
+    Index panels = 0;
+    Index tiles = 0;
+    Index panel_runs = 0;
+    Index tile_runs = 0;
+  };
+
+  /// A few runs for every thread: of panels where there are enough of them, else of tokens too.
+  static Split split_work(const PanelView& view, const PackedActivations& inputs, int threads) {
+    // A run is worth a thread from 256 KB of codes and tiles of tokens together.
+    constexpr Index least_work = Index{256} << 10;
+    const Index work = static_cast<Index>(view.layout.panel_bytes) * view.panels() * inputs.tiles();
+    const Index runs = std::clamp(work / least_work, Index{1}, Index{4} * threads);
+    const Index step = inputs.tokens == 1 ? Index{1} : Index{tile_panels};
+    const Index steps = divide_up(view.panels(), step);
+    Split split;
+    split.panels = step * divide_up(steps, std::min(runs, steps));
+    split.panel_runs = divide_up(view.panels(), split.panels);
+    split.tiles = divide_up(inputs.tiles(), std::min(runs / split.panel_runs, inputs.tiles()));
+    split.tile_runs = divide_up(inputs.tiles(), split.tiles);
+    return split;
+  }
+
   AnyMatrix weight_;
   std::vector<float> bias_;
 };
