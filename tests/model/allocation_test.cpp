@@ -151,5 +151,20 @@ TEST_CASE("loading a packed model allocates no room for its matrices") {
   CHECK(allocated_bytes - before < 100'000);
 }
 
+TEST_CASE("a pool of KV pages takes up its budget and no more") {
+  for (const Index layers : {1, 33, 65, 150}) {  // pages from 128 KiB to 18.75 MiB
+    const KvPageLayout layout{KvType::Float32, layers, 8, 32};
+    for (const std::size_t pages : {1U, 4U, 9U}) {
+      const std::size_t budget = pages * layout.page_bytes();
+      CAPTURE(layout.page_bytes(), pages);
+      const std::size_t before = allocated_bytes;
+      KvPool pool(layout, budget);
+      for (std::size_t i = 0; i < pages; ++i) CHECK(pool.acquire() != nullptr);
+      CHECK(allocated_bytes - before >= budget);
+      CHECK(allocated_bytes - before < budget + 4096);  // the lists of pages
+    }
+  }
+}
+
 }  // namespace
 }  // namespace nibble
