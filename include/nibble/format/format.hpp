@@ -34,6 +34,8 @@ struct FormatOptions {
 /// - `Row`: what one row is made of before packing (floats; or codes, scales and offsets)
 /// - `write_row(panel, layout, lane, cols, row)`: packs a row into a zeroed panel
 /// - `value(panel, layout, lane, col)`: the weight that is stored there
+/// - `check_header(panel, layout)`: throws Error where a panel's header holds what `write_row` is
+///   never given, such as a scale that is not finite
 ///
 /// and for the kernels the verbs of FloatWeightFormat or of IntegerWeightFormat.
 template <class F>
@@ -46,6 +48,7 @@ concept WeightFormat = std::regular<F> &&
   { format.layout(index) } -> std::same_as<PanelLayout>;
   {F::write_row(panel, layout, index, index, row)};
   { F::value(panel, layout, index, index) } -> std::same_as<float>;
+  {F::check_header(panel, layout)};
 };
 
 /// Weights that are floats of some width.
