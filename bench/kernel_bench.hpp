@@ -43,6 +43,7 @@ void add_benchmark(const char* kernel, const KernelTable& table, const std::stri
 void add_matmul_benchmarks();
 void add_pack_activations_benchmarks();
 void add_attention_benchmarks();
+void add_store_key_value_benchmarks();
 void add_elementwise_benchmarks();
 
 }  // namespace nibble::bench

@@ -5,6 +5,7 @@ int main(int argc, char** argv) {
   nibble::bench::add_matmul_benchmarks();
   nibble::bench::add_pack_activations_benchmarks();
   nibble::bench::add_attention_benchmarks();
+  nibble::bench::add_store_key_value_benchmarks();
   nibble::bench::add_elementwise_benchmarks();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

@@ -23,9 +23,12 @@ inline int report_error(std::string_view message) {
   return 1;
 }
 
-/// Parses the arguments and runs `body`. Returns 0, also after --help, or 1 after an error.
+/// Parses the arguments and runs `body`. Returns 0, also after --help and --version, or 1 after an
+/// error.
 inline int run_main(CLI::App& app, int argc, char** argv, FunctionRef<void()> body) {
   try {
+    app.set_version_flag("--version", concat(app.get_name(), " ", NIBBLE_VERSION),
+                         "Print nibble's version and exit");
     app.parse(argc, argv);
     body();
     if (!std::cout.flush()) fail("standard output: cannot be written");

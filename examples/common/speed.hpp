@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <nibble/core/function_ref.hpp>
 #include <nibble/model/evaluate.hpp>
 
+#include "common/median.hpp"
 #include "common/report.hpp"
 
 namespace nibble::example {
@@ -31,8 +33,7 @@ struct Speed {
     body();
     times.push_back(one.seconds());
   }
-  std::ranges::sort(times);
-  return times[times.size() / 2];
+  return median(std::move(times));
 }
 
 /// A prompt of 512 tokens, or half the context, and 64 tokens one by one after 32 others, or as

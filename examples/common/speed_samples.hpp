@@ -3,9 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstddef>
-#include <limits>
 #include <optional>
 #include <span>
 #include <utility>
@@ -17,17 +15,10 @@
 #include <nibble/model/generate.hpp>
 
 #include "common/machine_limits.hpp"
+#include "common/median.hpp"
 #include "common/report.hpp"
 
 namespace nibble::example {
-
-/// The middle of some numbers, or the mean of the two in the middle; not a number for none.
-[[nodiscard]] inline double median(std::vector<double> values) {
-  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
-  std::ranges::sort(values);
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
 
 /// The machine's limits, read a few times; 0 where there is none.
 struct LimitReadings {
@@ -187,11 +178,15 @@ class BenchSubject {
   [[nodiscard]] static Arithmetic arithmetic_of(const Decoder& decoder, Workspace& workspace) {
     const Linear& linear = decoder.layers().front().feed_forward.down_proj();
     const Execution execution{decoder.kernels(), workspace.pool(), workspace.activations()};
-    const auto kind = activations_name(execution.kind_for(linear.weight().format_index()));
-    const auto* same = std::ranges::find(arithmetic_names, kind);
-    return same == arithmetic_names.end()
-               ? Arithmetic::Float32
-               : static_cast<Arithmetic>(same - arithmetic_names.begin());
+    switch (execution.kind_for(linear.weight().format_index())) {
+      case Activations::Int8:
+        return Arithmetic::Int8;
+      case Activations::BFloat16:
+        return Arithmetic::BFloat16;
+      case Activations::Float:
+        break;
+    }
+    return Arithmetic::Float32;
   }
 
   [[nodiscard]] std::span<const TokenId> tokens(Index first, Index count) const {

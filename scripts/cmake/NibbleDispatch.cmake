@@ -14,12 +14,13 @@ target_link_libraries(nibble_dispatch PUBLIC nibble::core)
 target_include_directories(nibble_dispatch PRIVATE "${nibble_dispatch_generated}")
 nibble_add_headers(nibble_dispatch dispatch/)
 
-# Each object starts from the family's first CPU, whatever flags the project has otherwise.
+# Each object starts from the family's first CPU, whatever flags the project has otherwise: -march
+# alone leaves an earlier -mavx2 or -mbmi2 as it is. SSE3 takes everything built on it along.
 set(nibble_baseline)
 if(CMAKE_SIZEOF_VOID_P EQUAL 8 AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-  set(nibble_baseline -march=x86-64)
+  set(nibble_baseline -march=x86-64 -mno-sse3 -mno-bmi -mno-bmi2 -mno-lzcnt -mno-movbe)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
-  set(nibble_baseline -march=armv8-a)
+  set(nibble_baseline -march=armv8-a+nodotprod)
 endif()
 
 # nibble_dispatch_isa(<tag> [<feature>...]) adds the kernels of simd::<tag>, for CPUs with these
@@ -28,7 +29,8 @@ endif()
 function(nibble_dispatch_isa tag)
   set(flags ${nibble_baseline})
   if(ARGN)
-    list(TRANSFORM flags REPLACE "armv8-a$" "armv8.2-a")  # the first that takes extensions
+    # The first that takes extensions.
+    list(TRANSFORM flags REPLACE "armv8-a\\+nodotprod$" "armv8.2-a")
   endif()
   foreach(feature IN LISTS ARGN)
     if(nibble_baseline MATCHES "armv8")

@@ -40,6 +40,18 @@ TEST_CASE("a large buffer starts at a huge page", "[aligned_buffer]") {
   CHECK(all_zero(buffer));
 }
 
+TEST_CASE("an exact buffer is like any other", "[aligned_buffer]") {
+  for (const std::size_t size : {0U, 1U, 100U, (2U << 20) - 1, (2U << 20) + 1, (5U << 20) + 777}) {
+    AlignedBuffer buffer = AlignedBuffer::exact(size);
+    CAPTURE(size);
+    CHECK(buffer.size() == size);
+    CHECK(aligned(buffer, size < 2U << 20 ? nibble::alignment : std::uintptr_t{2} << 20));
+    CHECK(all_zero(buffer));
+    std::fill_n(buffer.data(), size, std::byte{0xFF});
+  }
+  CHECK_THROWS_AS(AlignedBuffer::exact(std::numeric_limits<std::size_t>::max()), std::bad_alloc);
+}
+
 TEST_CASE("an empty buffer has no bytes", "[aligned_buffer]") {
   CHECK(AlignedBuffer().bytes().empty());
   CHECK(AlignedBuffer(0).bytes().empty());

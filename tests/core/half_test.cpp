@@ -21,6 +21,15 @@ using nibble::to_bfloat16;
 using nibble::to_float;
 using nibble::to_float16;
 
+TEST_CASE("binary16 that is infinite or NaN has an exponent of ones", "[half]") {
+  int wrong = 0;
+  for (std::uint32_t bits = 0; bits <= 0xFFFF; ++bits) {
+    const Float16 value{static_cast<std::uint16_t>(bits)};
+    wrong += nibble::is_finite(value) != std::isfinite(to_float(value));
+  }
+  CHECK(wrong == 0);
+}
+
 namespace {
 
 /// A finite magnitude in a binary format of `mantissa` stored bits, as the format's definition has

@@ -1,7 +1,13 @@
 #include "nibble/dispatch/dispatch.hpp"
 
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -73,6 +79,35 @@ TEST_CASE("the best instruction set is the last, or the one asked for", "[dispat
     CHECK(&dispatch::best() == table);
   }
 }
+
+#if defined(__linux__) && defined(__x86_64__)
+namespace {
+
+/// Whether Linux lets this process use AMX's tiles; nothing where it does not know of them.
+std::optional<bool> has_tile_permission() {
+  constexpr long get_permission = 0x1022;  // ARCH_GET_XCOMP_PERM
+  std::uint64_t permitted = 0;
+  if (::syscall(SYS_arch_prctl, get_permission, &permitted) != 0) return std::nullopt;
+  return ((permitted >> 18) & 1U) != 0;
+}
+
+}  // namespace
+
+// By itself, as ctest runs it: in one process with others, these may have asked before.
+TEST_CASE("only a question about AMX asks for the tiles", "[dispatch]") {
+  if (has_tile_permission().value_or(true)) {
+    WARN("skipped: no permission to ask for, or asked for already");
+    return;
+  }
+  {
+    const ForcedIsa forced("generic");
+    CHECK(dispatch::best().isa == std::string("generic"));
+  }
+  CHECK(has_tile_permission() == false);
+  const auto tables = dispatch::available();
+  CHECK(has_tile_permission() == (tables.back()->isa == std::string("amx")));
+}
+#endif
 
 TEST_CASE("unknown instruction sets are refused by name", "[dispatch]") {
   CHECK_THROWS_WITH(dispatch::find("sse9"),

@@ -41,6 +41,7 @@ struct UnitInt8 {
                      nibble::Index col) {
     return (1.0F / 127) * static_cast<float>(static_cast<int>(Unit::read(panel, lane, col)) - 128);
   }
+  static void check_header(const std::byte*, const nibble::PanelLayout&) noexcept {}  // has none
 
   template <nibble::simd::InstructionSet Isa>
   static void unpack(const std::byte* unit, nibble::simd::Words<Isa>* quads) noexcept {

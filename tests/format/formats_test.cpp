@@ -20,6 +20,30 @@ TEST_CASE("the list of formats", "[formats]") {
   CHECK(std::equal(visited.begin(), visited.end(), Formats::names.begin(), Formats::names.end()));
 }
 
+namespace {
+
+/// A format that is unpacked so many inputs at a time.
+template <class Base, Index Inputs>
+struct WithUnit : Base {
+  static constexpr Index unit_inputs = Inputs;
+  static WithUnit make(const FormatOptions& options) { return {Base::make(options)}; }
+  friend bool operator==(const WithUnit&, const WithUnit&) = default;
+};
+template <Index Inputs>
+constexpr bool takes_codes = IntegerWeightFormat<WithUnit<GroupInt<4>, Inputs>>;
+template <Index Inputs>
+constexpr bool takes_floats = FloatWeightFormat<WithUnit<Float32Format, Inputs>>;
+
+}  // namespace
+
+TEST_CASE("kernels take units of some sizes only", "[formats]") {
+  STATIC_REQUIRE(WeightFormat<WithUnit<GroupInt<4>, 12>>);
+  STATIC_REQUIRE((takes_codes<4> && takes_codes<8> && takes_codes<16> && takes_codes<32>));
+  STATIC_REQUIRE(!(takes_codes<0> || takes_codes<2> || takes_codes<12> || takes_codes<64>));
+  STATIC_REQUIRE((takes_floats<1> && takes_floats<2> && takes_floats<4> && takes_floats<8>));
+  STATIC_REQUIRE(!(takes_floats<0> || takes_floats<3> || takes_floats<16>));
+}
+
 TEST_CASE("a format's options come back as they were given", "[formats]") {
   int count = 0;
   for (const std::string_view name : Formats::names) {

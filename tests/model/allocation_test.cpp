@@ -21,6 +21,11 @@ void* allocate(std::size_t size, std::size_t align) {
   throw std::bad_alloc();
 }
 
+// Not inlined: g++ would warn of memory from operator new that goes to std::free.
+[[gnu::noinline]] void release(void* memory) noexcept {
+  std::free(memory);
+}
+
 }  // namespace
 
 void* operator new(std::size_t size) {
@@ -47,34 +52,34 @@ void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
   return operator new(size, std::nothrow);
 }
 void operator delete(void* memory) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete[](void* memory) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete(void* memory, const std::nothrow_t&) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete[](void* memory, const std::nothrow_t&) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete[](void* memory, std::size_t) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete[](void* memory, std::align_val_t) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
+  release(memory);
 }
 void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
+  release(memory);
 }
 
 namespace nibble {
@@ -144,6 +149,21 @@ TEST_CASE("loading a packed model allocates no room for its matrices") {
   const Decoder decoder = loaded(packed, pool);
   CHECK(decoder.embedding().weight().bytes().size() >= 4'000'000);
   CHECK(allocated_bytes - before < 100'000);
+}
+
+TEST_CASE("a pool of KV pages takes up its budget and no more") {
+  for (const Index layers : {1, 33, 65, 150}) {  // pages from 128 KiB to 18.75 MiB
+    const KvPageLayout layout{KvType::Float32, layers, 8, 32};
+    for (const std::size_t pages : {1U, 4U, 9U}) {
+      const std::size_t budget = pages * layout.page_bytes();
+      CAPTURE(layout.page_bytes(), pages);
+      const std::size_t before = allocated_bytes;
+      KvPool pool(layout, budget);
+      for (std::size_t i = 0; i < pages; ++i) CHECK(pool.acquire() != nullptr);
+      CHECK(allocated_bytes - before >= budget);
+      CHECK(allocated_bytes - before < budget + 4096);  // the lists of pages
+    }
+  }
 }
 
 }  // namespace

@@ -125,9 +125,10 @@ TEST_CASE("a truncated weight file is refused at every length") {
 /// A packed model, and ways to spoil it.
 class Packed {
  public:
-  Packed() {
+  Packed() : Packed("int4", {32, true}) {}
+  explicit Packed(std::string_view format, const FormatOptions& options = {}) {
     ThreadPool pool(1);
-    quantize_folder(folder_.open(), uniform_recipe("int4", {32, true}), path(), Existing::refuse,
+    quantize_folder(folder_.open(), uniform_recipe(format, options), path(), Existing::refuse,
                     pool);
   }
 
@@ -255,6 +256,40 @@ TEST_CASE("a packed matrix that is not what it should be is refused") {
                [&](auto&, auto& layouts, auto&) { layouts[in_matrix(layouts)].name = "x"; });
 }
 
+/// The bytes of Packed::matrix with some of them overwritten.
+template <class T>
+void check_spoilt_matrix(const Packed& packed, const std::string& message, std::size_t offset,
+                         T value) {
+  packed.check(concat("tensor \"", Packed::matrix, "\": ", message),
+               [&](auto&, const auto& layouts, auto& contents) {
+                 for (std::size_t i = 0; i < layouts.size(); ++i) {
+                   if (layouts[i].name != Packed::matrix) continue;
+                   std::memcpy(contents[i].data() + offset, &value, sizeof value);
+                 }
+               });
+}
+
+TEST_CASE("scales and zero points that no quantizer writes are refused by place") {
+  // int4, asymmetric, one group: 16 scales of two bytes, 16 zero points, padding.
+  const Packed packed;
+  constexpr std::size_t panel = 256;
+  constexpr std::uint16_t infinity = 0x7C00, nan = 0x7E00;
+  check_spoilt_matrix(packed, "panel 0: scale [0][0] is inf", 0, infinity);
+  check_spoilt_matrix(packed, "panel 2: scale [0][3] is nan", 2 * panel + 6, nan);
+  check_spoilt_matrix(packed, "panel 1: zero point [0][15] is 16, above 15", panel + 32 + 15,
+                      std::uint8_t{16});
+  check_spoilt_matrix(packed, "panel 0: zero point [0][0] is 255, above 15", 32, std::uint8_t{255});
+}
+
+TEST_CASE("ranges that are not finite are refused by place") {
+  // zero-one-int8, one group: 16 minima of four bytes, then 16 maxima.
+  const Packed packed("zero-one-int8");
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  check_spoilt_matrix(packed, "panel 0: range [0][1] is nan to ", 4, nan);
+  check_spoilt_matrix(packed, "panel 0: range [0][2] is ", 64 + 8, infinity);
+}
+
 TEST_CASE("a packed vector that is not what it should be is refused") {
   const Packed packed;
   const auto spoil = [&](const std::string& message,
@@ -302,16 +337,19 @@ TEST_CASE("a truncated packed file is refused at every length") {
   REQUIRE_ERROR(load_all(packed.path()), "model.safetensors");
 }
 
-TEST_CASE("packed codes and scales of any content neither crash nor hang") {
-  const Packed packed;
+TEST_CASE("packed codes of any content neither crash nor hang") {
+  const Packed packed("int4", {32, false});  // its headers are 64 bytes
   const std::vector<TokenId> ids = random_tokens(53, 40);
   for (const char filler : {'\0', '\x7f', '\xff'}) {
     const SafetensorsFile original = SafetensorsFile::open(packed.file());
     std::string bytes = read_bytes(packed.file());
     for (const TensorInfo& info : original.tensors()) {
       if (info.dtype != DType::U8) continue;
-      const auto first = bytes.begin() + static_cast<std::ptrdiff_t>(info.offset);
-      std::fill(first, first + static_cast<std::ptrdiff_t>(info.size), filler);
+      const bool linear = info.name.find("_proj") != std::string::npos;  // others are floats
+      for (Index panel = 0; panel < info.shape[0]; ++panel) {
+        const auto first = bytes.begin() + static_cast<Index>(info.offset) + panel * info.shape[1];
+        std::fill(first + (linear ? 64 : 0), first + info.shape[1], filler);
+      }
     }
     const auto folder = packed.path().parent_path() / "filled";
     std::filesystem::create_directories(folder);

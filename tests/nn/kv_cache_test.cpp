@@ -42,6 +42,16 @@ TEST_CASE("a budget is rounded down to pages and refused below one") {
   REQUIRE_ERROR(KvPool(small_page, 0), "KV budget of 0 bytes");
 }
 
+TEST_CASE("a page that holds nothing is refused") {
+  for (const KvPageLayout& layout :
+       {KvPageLayout{KvType::Float16, 0, 2, 16}, KvPageLayout{KvType::Float16, 2, 0, 16},
+        KvPageLayout{KvType::Float16, 2, 2, 0}, KvPageLayout{KvType::Float16, -1, -1, 16}}) {
+    REQUIRE_ERROR(KvPool(layout, 1 << 20),
+                  concat("a KV page of ", layout.layers, " layers of ", layout.heads, " heads of ",
+                         layout.head_dim, " holds nothing"));
+  }
+}
+
 TEST_CASE("pages are aligned, distinct, and as many as the budget has") {
   KvPool pool(small_page, 5 * small_page.page_bytes());
   std::set<std::byte*> pages;

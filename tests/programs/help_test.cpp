@@ -1,7 +1,17 @@
-// --help of every program.
+// --help and --version of every program.
 #include "run_program.hpp"
 
 using namespace nibble::test;
+
+TEST_CASE("every program says its version") {
+  const std::string name =
+      GENERATE("bench", "generate", "quantize", "evaluate", "compare", "logits");
+  const Outcome outcome = run_program(name, {"--version"});
+  CAPTURE(name, outcome.err);
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
+  CHECK(outcome.out == "nibble-" + name + " " NIBBLE_VERSION "\n");
+}
 
 TEST_CASE("every program explains itself") {
   const std::string name =
@@ -10,7 +20,7 @@ TEST_CASE("every program explains itself") {
   CAPTURE(name, outcome.out);
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.err.empty());
-  for (const char* part : {"nibble-", "MODEL", "--json", "--threads", "Example"}) {
+  for (const char* part : {"nibble-", "MODEL", "--version", "--json", "--threads", "Example"}) {
     CHECK_THAT(outcome.out, Catch::Matchers::ContainsSubstring(part));
   }
   if (name != "quantize") {

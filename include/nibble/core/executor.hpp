@@ -14,11 +14,13 @@ namespace nibble {
 ///
 /// - `size()`: how many workers there are, at least 1 and always the same
 /// - `run(tasks, body)`: calls body(task, worker) once for each task in [0, tasks), with worker in
-///   [0, size()) and never two calls at a time with the same worker; returns when all are done and
-///   rethrows one of the exceptions that bodies threw, if any did (tasks not begun may be left out)
+///   [0, size()) and never two calls of this loop at a time with the same worker; returns when all
+///   are done and rethrows one of the exceptions that bodies threw, if any did (tasks not begun may
+///   be left out)
 ///
 /// Tasks may run in any order and on any thread: nibble's results do not depend on it. No body runs
-/// another loop. nibble calls `run` on the thread that called nibble.
+/// another loop. nibble calls `run` on the thread that called nibble; where several threads call
+/// nibble with one executor, their loops may run side by side or take turns.
 template <class E>
 concept Executor = requires(E& executor, Index tasks,
                             FunctionRef<void(Index task, int worker)> body) {

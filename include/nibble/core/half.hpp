@@ -25,6 +25,11 @@ struct BFloat16 {
 /// The largest finite Float16.
 inline constexpr float float16_max = 65504.0F;
 
+/// Neither infinite nor NaN.
+[[nodiscard]] constexpr bool is_finite(Float16 value) noexcept {
+  return (value.bits & 0x7C00U) != 0x7C00U;
+}
+
 /// Exact; subnormals, infinities and NaN payloads are kept.
 [[nodiscard]] constexpr float to_float(Float16 value) noexcept {
   const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000U) << 16;

@@ -57,14 +57,16 @@ class ThreadPool {
 
   /// Calls body(task, worker) once for each task in [0, tasks), with worker in [0, size()), and
   /// returns when all are done. The first exception is rethrown; tasks not begun by then are left
-  /// out. Loops of several threads wait for each other; a body must not run another loop here.
+  /// out. A body must not run another loop here. Loops that several threads run take turns, except
+  /// those of one task, and all loops of a pool of one thread: such a loop is run by its caller at
+  /// once, as worker 0, beside whatever the pool is doing.
   void run(Index tasks, FunctionRef<void(Index task, int worker)> body) {
+    assert(!in_loop());
     if (tasks <= 0) return;
     if (size_ == 1 || tasks == 1) {
       for (Index task = 0; task < tasks; ++task) body(task, 0);
       return;
     }
-    assert(runner_.load() != std::this_thread::get_id());
     const std::lock_guard turn(turn_);
     runner_ = std::this_thread::get_id();
     Loop loop{body, tasks, 0, nullptr};
@@ -95,6 +97,13 @@ class ThreadPool {
     [[nodiscard]] bool is_open() const noexcept { return (word & open) != 0; }
     [[nodiscard]] std::uint64_t workers() const noexcept { return word % open; }
   };
+
+  /// Whether a loop of this pool that takes turns is running on the calling thread.
+  [[nodiscard]] bool in_loop() const noexcept {
+    const std::thread::id self = std::this_thread::get_id();
+    return runner_.load() == self ||
+           std::ranges::find(workers_, self, &std::thread::get_id) != workers_.end();
+  }
 
   [[nodiscard]] Gate gate() const noexcept { return {gate_.load(std::memory_order_acquire)}; }
 

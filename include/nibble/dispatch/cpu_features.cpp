@@ -1,5 +1,6 @@
 #include <nibble/dispatch/cpu_features.hpp>
 
+#include <cstddef>
 #include <cstdint>
 
 #if defined(__x86_64__)
@@ -11,6 +12,8 @@
 #elif defined(__linux__) && defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#elif defined(__APPLE__) && defined(__aarch64__)
+#include <sys/sysctl.h>
 #endif
 
 namespace nibble::dispatch {
@@ -91,6 +94,12 @@ bool cpu_has([[maybe_unused]] std::string_view feature) noexcept {
   }
 #elif defined(__linux__) && defined(__aarch64__)
   if (feature == "dotprod") return (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__APPLE__) && defined(__aarch64__)
+  int has = 0;
+  std::size_t size = sizeof has;
+  if (feature == "dotprod") {
+    return ::sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has != 0;
+  }
 #endif
   return false;
 }

@@ -21,11 +21,11 @@ namespace {
 
 struct Candidate {
   const KernelTable* table;
-  bool runs_here;
+  bool (*runs_here)();
 };
 
 const auto& candidates() {
-#define NIBBLE_DISPATCH_ISA(tag, condition) Candidate{table_of_##tag, condition},
+#define NIBBLE_DISPATCH_ISA(tag, condition) Candidate{table_of_##tag, [] { return condition; }},
   static const std::array all{
 #include "isas.inc"
   };
@@ -51,7 +51,7 @@ std::span<const KernelTable* const> available() {
     std::size_t count = 0;
     Available() {
       for (const Candidate& candidate : candidates()) {
-        if (candidate.runs_here) tables[count++] = candidate.table;
+        if (candidate.runs_here()) tables[count++] = candidate.table;
       }
     }
   };
@@ -60,13 +60,10 @@ std::span<const KernelTable* const> available() {
 }
 
 const KernelTable& find(std::string_view isa) {
-  for (const KernelTable* table : available()) {
-    if (table->isa == isa) return *table;
-  }
   for (const Candidate& candidate : candidates()) {
-    if (candidate.table->isa == isa) {
-      fail("instruction set '", isa, "': this CPU does not run it, only ", names_of_available());
-    }
+    if (candidate.table->isa != isa) continue;
+    if (candidate.runs_here()) return *candidate.table;
+    fail("instruction set '", isa, "': this CPU does not run it, only ", names_of_available());
   }
   fail("unknown instruction set '", isa, "'; this CPU runs ", names_of_available());
 }

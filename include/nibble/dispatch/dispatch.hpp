@@ -9,15 +9,17 @@
 namespace nibble::dispatch {
 
 /// The tables that this CPU and its operating system run, from the least instruction set to the
-/// best; never empty.
+/// best; never empty. On a CPU with AMX, the first call asks Linux to let this process use the tile
+/// registers, for good.
 [[nodiscard]] std::span<const KernelTable* const> available();
 
-/// The table of that name (`KernelTable::isa`). Throws Error, listing what is available, for a name
-/// that is unknown or not among it.
+/// The table of that name (`KernelTable::isa`). Asks about no other instruction set; about AMX's
+/// permission only for "amx". Throws Error, listing what is available(), for a name that is unknown
+/// or not among it.
 [[nodiscard]] const KernelTable& find(std::string_view isa);
 
 /// The last of available(), or the one that the environment variable NIBBLE_ISA names where it is
-/// set and not empty. Throws as `find`.
+/// set and not empty, taken by `find`. Throws as `find`.
 [[nodiscard]] const KernelTable& best();
 
 }  // namespace nibble::dispatch

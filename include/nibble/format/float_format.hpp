@@ -59,6 +59,8 @@ struct FloatFormat {
     return to_float(value);
   }
 
+  static void check_header(const std::byte*, const PanelLayout&) noexcept {}
+
   template <simd::InstructionSet Isa>
   static void unpack(const std::byte* unit, simd::Floats<Isa>* weights) noexcept {
     if constexpr (unit_inputs == 2) {

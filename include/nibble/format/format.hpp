@@ -34,6 +34,8 @@ struct FormatOptions {
 /// - `Row`: what one row is made of before packing (floats; or codes, scales and offsets)
 /// - `write_row(panel, layout, lane, cols, row)`: packs a row into a zeroed panel
 /// - `value(panel, layout, lane, col)`: the weight that is stored there
+/// - `check_header(panel, layout)`: throws Error where a panel's header holds what `write_row` is
+///   never given, such as a scale that is not finite
 ///
 /// and for the kernels the verbs of FloatWeightFormat or of IntegerWeightFormat.
 template <class F>
@@ -46,11 +48,13 @@ concept WeightFormat = std::regular<F> &&
   { format.layout(index) } -> std::same_as<PanelLayout>;
   {F::write_row(panel, layout, index, index, row)};
   { F::value(panel, layout, index, index) } -> std::same_as<float>;
+  {F::check_header(panel, layout)};
 };
 
 /// Weights that are floats of some width.
 ///
-/// - `unit_inputs`, `unit_bytes`: the smallest run of inputs that is unpacked together
+/// - `unit_inputs`, `unit_bytes`: the smallest run of inputs that is unpacked together; 1, 2, 4 or
+///   8 inputs, since kernels take 8 at a time
 /// - `unpack<Isa>(unit, weights)`: unit_inputs vectors of the sixteen rows' weights
 template <class F>
 concept FloatWeightFormat = WeightFormat<F> &&
@@ -58,7 +62,7 @@ concept FloatWeightFormat = WeightFormat<F> &&
   { F::unit_inputs } -> std::convertible_to<Index>;
   { F::unit_bytes } -> std::convertible_to<std::size_t>;
   {F::template unpack<simd::Portable>(bytes, weights)};
-};
+} && F::unit_inputs >= 1 && 8 % F::unit_inputs == 0;
 
 /// In each lane, the map from codes to weights within a group: scale * (code - zero) + offset.
 template <simd::InstructionSet Isa>
@@ -70,7 +74,8 @@ struct GroupMap {
 
 /// Weights that are small unsigned codes, mapped group by group.
 ///
-/// - `unit_inputs`, `unit_bytes`: the smallest run of inputs that is unpacked together
+/// - `unit_inputs`, `unit_bytes`: the smallest run of inputs that is unpacked together; 4, 8, 16 or
+///   32 inputs, since kernels take quads, and 32 inputs at a time
 /// - `max_code`: the largest code, at most 255
 /// - `has_offset`: whether maps have offsets; then their zero is 128
 /// - `unpack<Isa>(unit, quads)`: unit_inputs / 4 vectors of [16 rows][4 inputs] bytes
@@ -87,7 +92,7 @@ concept IntegerWeightFormat = WeightFormat<F> &&
   {
     F::template load_group<simd::Portable>(bytes, layout, group)
     } -> std::same_as<GroupMap<simd::Portable>>;
-};
+} && F::unit_inputs >= 4 && F::unit_inputs % 4 == 0 && 32 % F::unit_inputs == 0;
 
 /// Refuses the options that a format does not have.
 inline void require_options(std::string_view format, const FormatOptions& options, bool groups,

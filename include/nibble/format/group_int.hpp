@@ -87,6 +87,19 @@ requires(Bits == 8 || Bits == 4 || Bits == 3 || Bits == 2) struct GroupInt {
     return to_float(scale(panel, lane, group)) * static_cast<float>(level);
   }
 
+  static void check_header(const std::byte* panel, const PanelLayout& layout) {
+    for (Index group = 0; group < layout.groups; ++group) {
+      for (Index lane = 0; lane < panel_rows; ++lane) {
+        const Float16 factor = scale(panel, lane, group);
+        if (!is_finite(factor)) fail("scale [", group, "][", lane, "] is ", to_float(factor));
+        const int offset = zero(panel, layout, lane, group);
+        if (offset > max_code) {
+          fail("zero point [", group, "][", lane, "] is ", offset, ", above ", max_code);
+        }
+      }
+    }
+  }
+
   template <simd::InstructionSet Isa>
   static void unpack(const std::byte* unit, simd::Words<Isa>* quads) noexcept {
     Unit::template unpack<Isa>(unit, quads);

@@ -1,6 +1,7 @@
 // Zero-one int8: the min-max map of each weight to [0, 1] and then to 0..255.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -81,6 +82,18 @@ struct ZeroOneInt8 {
     const double high = maximum(panel, layout, lane, group);
     const unsigned level = code(panel, layout, lane, col);
     return static_cast<float>(((255U - level) * low + level * high) / 255.0);
+  }
+
+  static void check_header(const std::byte* panel, const PanelLayout& layout) {
+    for (Index group = 0; group < layout.groups; ++group) {
+      for (Index lane = 0; lane < panel_rows; ++lane) {
+        const float low = minimum(panel, lane, group);
+        const float high = maximum(panel, layout, lane, group);
+        if (!std::isfinite(low) || !std::isfinite(high)) {
+          fail("range [", group, "][", lane, "] is ", low, " to ", high);
+        }
+      }
+    }
   }
 
   template <simd::InstructionSet Isa>

@@ -1,6 +1,7 @@
 // Reads nibble's own checkpoints: matrices in the packed layout, used as they are mapped.
 #pragma once
 
+#include <cmath>
 #include <map>
 #include <string>
 #include <utility>
@@ -29,6 +30,20 @@ inline constexpr const char* matrices_key = "nibble.matrices";
                                                      Index cols) {
   const Index panels = divide_up(rows, panel_rows);
   return {panels, static_cast<Index>(packed_bytes(format, rows, cols)) / panels};
+}
+
+/// Throws Error, naming the panel, where a header is not as F writes it.
+template <WeightFormat F>
+void check_headers(const QuantizedMatrix<F>& matrix) {
+  const PanelView& view = matrix.view();
+  if (view.layout.header_bytes == 0) return;
+  for (Index panel = 0; panel < view.panels(); ++panel) {
+    try {
+      F::check_header(view.panel(panel), view.layout);
+    } catch (const Error& error) {
+      fail("panel ", panel, ": ", error.what());
+    }
+  }
 }
 
 /// The tensors of a packed checkpoint; matrices borrow the mapped bytes.
@@ -62,6 +77,8 @@ class PackedTensors : public TensorProvider {
     return find(spec).format;
   }
 
+  /// Of the bytes, reads the headers of the panels, so that no scale or zero point is one that
+  /// kernels do not expect; any codes will do.
   [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ExecutorRef) const override {
     const Entry& entry = find(spec);
     const TensorView tensor = file_.at(spec.name);
@@ -70,7 +87,9 @@ class PackedTensors : public TensorProvider {
     return std::visit(
         [&]<class F>(const F& format) -> AnyMatrix {
           try {
-            return QuantizedMatrix<F>(format, entry.rows, entry.cols, tensor.data, tensor.owner);
+            QuantizedMatrix<F> matrix(format, entry.rows, entry.cols, tensor.data, tensor.owner);
+            check_headers(matrix);
+            return matrix;
           } catch (const Error& error) {
             fail(tensor.where(), ": ", error.what());
           }

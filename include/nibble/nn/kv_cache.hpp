@@ -19,15 +19,18 @@ namespace nibble {
 /// several threads; outlives the caches that draw from it.
 class KvPool {
  public:
-  /// `budget` in bytes bounds the pages that exist at a time; memory is taken as pages are first
-  /// needed, a few at a time so that it comes in huge pages, and given back with the pool. Throws
-  /// Error where not even one page fits.
-  KvPool(const KvPageLayout& layout, std::size_t budget)
-      : layout_(layout), page_limit_(budget / std::max<std::size_t>(layout.page_bytes(), 1)) {
-    if (!layout.fits_in_memory()) {
+  /// `budget` in bytes bounds the memory of the pages that exist at a time; it is taken as pages
+  /// are first needed, a few at a time so that most of it comes in huge pages, and given back with
+  /// the pool. Throws Error for a layout without layers, heads or elements, and where not even one
+  /// page fits.
+  KvPool(const KvPageLayout& layout, std::size_t budget) : layout_(layout) {
+    const auto refuse = [&](const char* why) {
       fail("a KV page of ", layout.layers, " layers of ", layout.heads, " heads of ",
-           layout.head_dim, " does not fit in memory");
-    }
+           layout.head_dim, " ", why);
+    };
+    if (layout.layers < 1 || layout.heads < 1 || layout.head_dim < 1) refuse("holds nothing");
+    if (!layout.fits_in_memory()) refuse("does not fit in memory");
+    page_limit_ = budget / layout.page_bytes();
     if (page_limit_ == 0) {
       fail("KV budget of ", budget, " bytes: a page of ", page_positions, " positions takes ",
            layout.page_bytes());
@@ -53,7 +56,8 @@ class KvPool {
       const std::size_t pages = std::min(wanted, page_limit_ - page_count_);
       if (slabs_.size() == slabs_.capacity()) slabs_.reserve(2 * slabs_.size() + 1);
       free_.reserve(page_count_ + pages);  // so that release never allocates
-      std::byte* slab = slabs_.emplace_back(pages * layout_.page_bytes()).data();
+      std::byte* slab =
+          slabs_.emplace_back(AlignedBuffer::exact(pages * layout_.page_bytes())).data();
       page_count_ += pages;
       for (std::size_t i = pages; i > 0; --i) {
         free_.push_back(slab + (i - 1) * layout_.page_bytes());
@@ -73,7 +77,7 @@ class KvPool {
   static constexpr std::size_t slab_bytes = std::size_t{8} << 20;
 
   KvPageLayout layout_;
-  std::size_t page_limit_;
+  std::size_t page_limit_ = 0;
   std::mutex mutex_;
   std::size_t page_count_ = 0;  // that exist
   std::vector<AlignedBuffer> slabs_;

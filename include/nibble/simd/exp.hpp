@@ -8,7 +8,7 @@
 
 namespace nibble::simd {
 
-/// e^value within 2 ULP for values in [-87.33, 88.37]. Above, infinity already before e^value is
+/// e^value within 2 ULP for values in [-87.33, 88.37]. Above, it may be infinity before e^value is
 /// beyond a float; below, between 0 and the least normal float, at -infinity 0. NaN stays NaN.
 template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> exp(const Floats<Isa>& value) noexcept {

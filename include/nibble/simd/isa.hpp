@@ -83,7 +83,7 @@ struct Avx512Bf16 : Avx512Vnni {
     (defined(__AMX_BF16__) || defined(__AMXBF16__))
 #define NIBBLE_HAS_AMX 1
 /// Avx512Bf16 and the tile registers of AMX. Never Native: a process must first ask its operating
-/// system for the tiles, which dispatch::best() does.
+/// system for the tiles, which dispatch::available() and dispatch::find("amx") do.
 struct Amx : Avx512Bf16 {
   static constexpr bool has_tiles = true;
   static constexpr const char* name = "amx";

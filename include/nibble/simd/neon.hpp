@@ -14,8 +14,14 @@
 
 #include <nibble/simd/dot4.hpp>
 #include <nibble/simd/half_lanes.hpp>
+#include <nibble/simd/prefetch.hpp>
 
 namespace nibble::simd {
+
+template <InstructionSet Isa>
+inline void prefetch(Generic, const void* address, Isa) noexcept {
+  __builtin_prefetch(address, 0, 2);  // to be read; kept from the second level on
+}
 
 /// xsimd 8.1 multiplies by an approximate reciprocal.
 template <InstructionSet Isa>

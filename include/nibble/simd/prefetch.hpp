@@ -16,9 +16,10 @@ inline constexpr int prefetch_distance = 2048;
 /// level, where as many lines can be under way as the machine has room for. Any address will do.
 template <InstructionSet Isa>
 inline void prefetch(const void* address) noexcept {
-  prefetch(Isa{}, address);
+  prefetch(Isa{}, address, Isa{});
 }
 
-inline void prefetch(Portable, const void*) noexcept {}
+template <InstructionSet Isa>
+inline void prefetch(Portable, const void*, Isa) noexcept {}
 
 }  // namespace nibble::simd

@@ -14,7 +14,8 @@
 
 namespace nibble::simd {
 
-inline void prefetch(Generic, const void* address) noexcept {
+template <InstructionSet Isa>
+inline void prefetch(Generic, const void* address, Isa) noexcept {
   _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T1);
 }
 
