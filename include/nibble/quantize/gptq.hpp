@@ -167,7 +167,8 @@ template <GridFormat F>
     Sums& sum = sums[static_cast<std::size_t>(task)];
     for (Index row = 0; row < count; ++row) {
       const auto r = static_cast<std::size_t>(row);
-      const bool better = tile.errors[row] <= nearest_error[row];
+      // Beyond rounding: where both choose the same codes it is GPTQ's row.
+      const bool better = tile.errors[row] <= nearest_error[row] * (1 + 1e-9);
       (better ? tile.rows[r] : nearest[r]).store(builder, first + row);
       sum.error += better ? tile.errors[row] : nearest_error[row];
       sum.nearest_error += nearest_error[row];
