@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 #include <system_error>
-#include <variant>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -26,9 +25,10 @@ using namespace nibble::example;
 
 struct Options {
   std::string model, out, recipe_file, format, method{RoundToNearest::name}, calibration;
+  std::vector<std::string> method_options;
   std::optional<Index> group, window;
   Index samples = CalibrationText{}.samples;
-  bool asymmetric = false, per_tensor = false, no_act_order = false, overwrite = false;
+  bool asymmetric = false, per_tensor = false, overwrite = false;
   CommonOptions common;
 
   void add_to(CLI::App& app) {
@@ -64,8 +64,9 @@ struct Options {
     app.add_option("--window", window,
                    "Tokens in a window (default: 1024, or the context if shorter)")
         ->check(at_least(1));
-    app.add_flag("--no-act-order", no_act_order,
-                 "gptq: take the inputs in their order, not those with large activations first");
+    app.add_option("--option", method_options,
+                   "NAME=VALUE for the calibrated methods, as in a recipe's \"options\": damping, "
+                   "act_order, search_grids, correction, refinements; may be repeated");
     app.add_option("--recipe", recipe_file,
                    "JSON file of rules by tensor name; they come first, --format is for the rest");
     app.add_flag("--overwrite", overwrite, "Replace OUT where it is a model folder already");
@@ -86,7 +87,12 @@ struct Options {
     if (!recipe_file.empty()) recipe = read_recipe(recipe_file);
     if (!format.empty()) {
       AnyQuantizer quantizer = make_quantizer(method);
-      if (auto* gptq = std::get_if<Gptq>(&quantizer)) gptq->options.act_order = !no_act_order;
+      for (const std::string& option : method_options) {
+        const std::size_t equals = option.find('=');
+        if (equals == std::string::npos) fail("--option ", option, ": expected NAME=VALUE");
+        const auto value = parse_json(option.substr(equals + 1), "--option");
+        set_quantizer_options(quantizer, {{option.substr(0, equals), value}}, "--option");
+      }
       const Recipe rest =
           Recipe::uniform(quantizer, make_format(format, {group, asymmetric, per_tensor}));
       recipe.rules.insert(recipe.rules.end(), rest.rules.begin(), rest.rules.end());

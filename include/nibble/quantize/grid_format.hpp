@@ -69,6 +69,12 @@ struct GridRow {
   std::vector<std::uint8_t> codes;              // [cols]
   std::vector<typename GridOf<F>::Grid> grids;  // [groups]
 
+  /// What the code of an input stands for.
+  [[nodiscard]] float value(const PanelLayout& layout, Index col) const noexcept {
+    return GridOf<F>::value(grids[static_cast<std::size_t>(col / layout.group_size)],
+                            codes[static_cast<std::size_t>(col)]);
+  }
+
   /// Packs the row.
   void store(MatrixBuilder<F>& builder, Index row) const {
     if constexpr (requires { grids.front().scale; }) {
@@ -91,7 +97,8 @@ struct GridRow {
   }
 };
 
-/// A row's grids, one for each group of `layout`, as make_grid(weights of the group) has them.
+/// A row's grids, one for each group of `layout`, as make_grid(first input, weights of the group)
+/// has them.
 template <GridFormat F, class MakeGrid>
 [[nodiscard]] std::vector<typename GridOf<F>::Grid> make_grids(std::span<const float> weights,
                                                                const PanelLayout& layout,
@@ -99,7 +106,8 @@ template <GridFormat F, class MakeGrid>
   std::vector<typename GridOf<F>::Grid> grids;
   const auto size = static_cast<std::size_t>(layout.group_size);
   for (std::size_t first = 0; first < weights.size(); first += size) {
-    grids.push_back(make_grid(weights.subspan(first, std::min(size, weights.size() - first))));
+    grids.push_back(
+        make_grid(first, weights.subspan(first, std::min(size, weights.size() - first))));
   }
   return grids;
 }

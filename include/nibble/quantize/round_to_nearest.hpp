@@ -36,7 +36,7 @@ class RoundToNearest {
     return pack_rows(
         source, format, pool,
         [&](MatrixBuilder<F>& builder, Index row, std::span<const float> weights) {
-          const auto grid = [&](std::span<const float> group) {
+          const auto grid = [&](std::size_t, std::span<const float> group) {
             if constexpr (std::same_as<F, ZeroOneInt8>) {
               if (format.per_tensor) return whole;
             }
