@@ -1,8 +1,10 @@
 // nibble-quantize: from a Hugging Face folder to a folder of quantized weights that nibble maps.
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -22,8 +24,10 @@ using namespace nibble;
 using namespace nibble::example;
 
 struct Options {
-  std::string model, out, recipe_file, format, method{RoundToNearest::name};
-  std::optional<Index> group;
+  std::string model, out, recipe_file, format, method{RoundToNearest::name}, calibration;
+  std::vector<std::string> method_options;
+  std::optional<Index> group, window;
+  Index samples = CalibrationText{}.samples;
   bool asymmetric = false, per_tensor = false, overwrite = false;
   CommonOptions common;
 
@@ -36,7 +40,9 @@ struct Options {
         app.add_option("--format", format, "Format of the decoder blocks' Linear layers")
             ->check(CLI::IsMember(
                 std::vector<std::string>(Formats::names.begin(), Formats::names.end())));
-    app.add_option("--method", method, "Algorithm that picks the codes; rtn: round to nearest")
+    app.add_option("--method", method,
+                   "Algorithm that picks the codes; rtn: round to nearest; the others need a text "
+                   "to calibrate on")
         ->check(CLI::IsMember(methods))
         ->capture_default_str()
         ->needs(format_option);
@@ -49,6 +55,18 @@ struct Options {
         ->needs(format_option);
     app.add_flag("--per-tensor", per_tensor, "One range for all rows (zero-one-int8)")
         ->needs(format_option);
+    app.add_option(
+        "--calibration", calibration,
+        "File with text like what the model will read, UTF-8, for the calibrated methods");
+    app.add_option("--samples", samples, "Use the first so many windows of the text")
+        ->check(at_least(1))
+        ->capture_default_str();
+    app.add_option("--window", window,
+                   "Tokens in a window (default: 1024, or the context if shorter)")
+        ->check(at_least(1));
+    app.add_option("--option", method_options,
+                   "NAME=VALUE for the calibrated methods, as in a recipe's \"options\": damping, "
+                   "act_order, search_grids, correction, refinements; may be repeated");
     app.add_option("--recipe", recipe_file,
                    "JSON file of rules by tensor name; they come first, --format is for the rest");
     app.add_flag("--overwrite", overwrite, "Replace OUT where it is a model folder already");
@@ -59,7 +77,8 @@ struct Options {
         "                     {\"tensors\": \"*.down_proj.weight\", \"format\": \"int8\"}]}\n\n"
         "Examples:\n"
         "  nibble-quantize examples/models/novella-5m novella-int4 --format int4 --asymmetric\n"
-        "  nibble-quantize MODEL OUT --recipe recipe.json --format int3 --group 64");
+        "  nibble-quantize MODEL OUT --recipe recipe.json --format int3 --group 64\n"
+        "  nibble-quantize MODEL OUT --format int4 --method gptq --calibration book.txt");
   }
 
   [[nodiscard]] Recipe recipe() const {
@@ -67,13 +86,60 @@ struct Options {
     Recipe recipe;
     if (!recipe_file.empty()) recipe = read_recipe(recipe_file);
     if (!format.empty()) {
-      const Recipe rest = Recipe::uniform(make_quantizer(method),
-                                          make_format(format, {group, asymmetric, per_tensor}));
+      AnyQuantizer quantizer = make_quantizer(method);
+      for (const std::string& option : method_options) {
+        const std::size_t equals = option.find('=');
+        if (equals == std::string::npos) fail("--option ", option, ": expected NAME=VALUE");
+        const auto value = parse_json(option.substr(equals + 1), "--option");
+        set_quantizer_options(quantizer, {{option.substr(0, equals), value}}, "--option");
+      }
+      const Recipe rest =
+          Recipe::uniform(quantizer, make_format(format, {group, asymmetric, per_tensor}));
       recipe.rules.insert(recipe.rules.end(), rest.rules.begin(), rest.rules.end());
     }
     return recipe;
   }
 };
+
+/// The text to calibrate on, where one was given.
+std::optional<CalibrationText> calibration_text(const Options& options, const ModelFolder& model) {
+  if (options.calibration.empty()) return std::nullopt;
+  const Index longest = std::min(CalibrationText{}.window, model.config().max_positions);
+  return CalibrationText{encode_file(model, options.calibration), options.window.value_or(longest),
+                         options.samples};
+}
+
+/// One line for each calibrated tensor, on stderr.
+void show_reports(Console& console, const std::vector<TensorReport>& reports) {
+  if (reports.empty()) return;
+  Table table{
+      {"tensor", "method", "format", "error", "of rtn's", "rtn rows", "damping", "seconds"}};
+  for (const TensorReport& report : reports) {
+    const CalibrationReport& result = report.calibration;
+    table.push_back(
+        {report.tensor, report.method, describe_format(report.format), significant(result.error),
+         fixed(100 * result.error / result.nearest_error, 1) + " %", concat(result.nearest_rows),
+         significant(result.damping), fixed(report.seconds, 2)});
+  }
+  std::string text = aligned_table(table);
+  text.pop_back();  // the last line's end
+  console.note(text);
+}
+
+Json reports_json(const std::vector<TensorReport>& reports) {
+  Json json = Json::array();
+  for (const TensorReport& report : reports) {
+    json.push_back({{"tensor", report.tensor},
+                    {"method", report.method},
+                    {"format", describe_format(report.format)},
+                    {"error", report.calibration.error},
+                    {"rtn_error", report.calibration.nearest_error},
+                    {"rtn_rows", report.calibration.nearest_rows},
+                    {"damping", report.calibration.damping},
+                    {"seconds", report.seconds}});
+  }
+  return json;
+}
 
 /// What a model has of one format.
 struct Share {
@@ -115,14 +181,17 @@ void quantize(const Options& options) {
     fail(options.out, ": exists already; --overwrite replaces a model folder");
   }
   const std::uint64_t size_before = weights_file_size(model);
+  const std::optional<CalibrationText> text = calibration_text(options, model);
+  static_cast<void>(require_calibration(model.config(), recipe, text ? &*text : nullptr));
 
   console.banner(banner(model, pool));
   const Stopwatch stopwatch;
   const QuantizedFolder result = quantize_folder(
       model, recipe, options.out, options.overwrite ? Existing::replace : Existing::refuse, pool,
-      console.progress());
+      console.progress(), dispatch::best(), text ? &*text : nullptr);
   const double seconds = stopwatch.seconds();
   console.show_banner();
+  show_reports(console, result.reports);
 
   if (options.common.json) {
     Json json = describe_run("nibble-quantize", model, pool);
@@ -134,6 +203,12 @@ void quantize(const Options& options) {
                                  {"matrices", share.matrices},
                                  {"weights", share.weights},
                                  {"bytes", share.bytes}});
+    }
+    if (text) {
+      json["calibration"] = {{"text", path_text(options.calibration)},
+                             {"window", text->window},
+                             {"windows", text->windows()},
+                             {"tensors", reports_json(result.reports)}};
     }
     json["file_size_before"] = size_before;
     json["file_size"] = result.file_size;

@@ -24,6 +24,7 @@
 
 #include <nibble/kernels/kernel_table.hpp>
 
+#include <nibble/quantize/gram.hpp>
 #include <nibble/quantize/grids.hpp>
 #include <nibble/quantize/quantizers.hpp>
 #include <nibble/quantize/round_to_nearest.hpp>
@@ -47,6 +48,7 @@
 #include <nibble/text/stream_decoder.hpp>
 #include <nibble/text/tokenizer.hpp>
 
+#include <nibble/model/calibrate.hpp>
 #include <nibble/model/decoder.hpp>
 #include <nibble/model/evaluate.hpp>
 #include <nibble/model/generate.hpp>

@@ -160,6 +160,30 @@ TEST_CASE("broken recipes are refused by name") {
   REQUIRE_ERROR(rule(R"({"tensors": "*", "keep": 1})"), where + "field 'keep'");
 }
 
+TEST_CASE("a method's options are read, written and checked") {
+  const auto rule = [](const std::string& options) {
+    return parse_recipe(nlohmann::json::parse(concat(
+                            R"({"rules": [{"tensors": "*", "format": "int4", )", options, "}]}")),
+                        "r");
+  };
+  const Recipe recipe = rule(
+      R"("method": "best", "options": {"correction": 0.5, "act_order": false, "refinements": 2})");
+  const auto& best = std::get<Best>(recipe.rules[0].method);
+  CHECK(best.options ==
+        GptqOptions{.act_order = false, .search_grids = true, .correction = 0.5, .refinements = 2});
+  const Recipe again = parse_recipe(recipe_to_json(recipe), "again");
+  CHECK(std::get<Best>(again.rules[0].method).options == best.options);
+  CHECK(std::get<Gptq>(rule(R"("method": "gptq")").rules[0].method).options == GptqOptions{});
+
+  REQUIRE_ERROR(rule(R"("options": {"damping": 0.1})"), "method rtn has no option \"damping\"");
+  REQUIRE_ERROR(rule(R"("method": "gptq", "options": {"dumping": 0.1})"),
+                "method gptq has no option \"dumping\"");
+  REQUIRE_ERROR(rule(R"("method": "gptq", "options": {"damping": 2})"), "from 0 to 1");
+  REQUIRE_ERROR(rule(R"("method": "gptq", "options": {"damping": true})"), "field 'damping'");
+  REQUIRE_ERROR(rule(R"("method": "gptq", "options": {"refinements": -1})"), "field 'refinements'");
+  REQUIRE_ERROR(rule(R"("method": "gptq", "options": [1])"), "expected an object");
+}
+
 TEST_CASE("a recipe file is read, and its errors name it") {
   const TemporaryDirectory directory;
   write_text_file(directory / "good.json", R"({"rules": [{"tensors": "*", "format": "int3"}]})");

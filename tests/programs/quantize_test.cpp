@@ -68,3 +68,37 @@ TEST_CASE("an output that exists is replaced on request alone") {
             .exit_code == 0);
   CHECK(std::filesystem::file_size(out + "/model.safetensors") < size);
 }
+
+TEST_CASE("a calibrated method is nearer to the model than round-to-nearest, and reports") {
+  const TemporaryDirectory scratch;
+  const auto quality = [&](const std::string& method) {
+    const std::string out = scratch / method;
+    const auto json = run_program("quantize", {shipped_model(), out, "--format", "int3", "--method",
+                                               method, "--calibration", shipped_text(), "--samples",
+                                               "4", "--window", "256", "--json"})
+                          .json();
+    if (method == "gptq") {
+      CHECK(json["recipe"]["rules"][0]["method"] == "gptq");
+      CHECK(json["calibration"]["windows"] == 4);
+      CHECK(json["calibration"]["window"] == 256);
+      for (const auto& tensor : json["calibration"]["tensors"]) {
+        CHECK(tensor["error"].get<double>() < tensor["rtn_error"].get<double>());
+        CHECK(tensor["damping"].get<double>() > 0);
+      }
+    }
+    return run_program("evaluate", {out, shipped_text(), "--reference", shipped_model(), "--window",
+                                    "256", "--windows", "8", "--json"})
+        .json()["kl_divergence"]
+        .get<double>();
+  };
+  CHECK(quality("gptq") < quality("rtn"));
+
+  const std::string out = scratch / "none";
+  require_error("quantize", {shipped_model(), out, "--format", "int4", "--method", "gptq"},
+                "method gptq needs a text to calibrate on");
+  require_error("quantize",
+                {shipped_model(), out, "--format", "int4", "--method", "gptq", "--calibration",
+                 shipped_model() + "/config.json"},
+                "less than a window");
+  CHECK_FALSE(std::filesystem::exists(out));
+}

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,12 +13,11 @@
 
 #include <nibble/core/matrix.hpp>
 #include <nibble/core/progress.hpp>
+#include <nibble/model/layer_loader.hpp>
 #include <nibble/model/model_config.hpp>
 #include <nibble/model/session.hpp>
 #include <nibble/model/tensor_provider.hpp>
-#include <nibble/nn/attention_layer.hpp>
 #include <nibble/nn/embedding.hpp>
-#include <nibble/nn/feed_forward.hpp>
 
 namespace nibble {
 
@@ -60,14 +58,6 @@ class Workspace {
   FeedForward::Scratch feed_forward_;
 };
 
-/// One block of the decoder.
-struct DecoderLayer {
-  RmsNorm input_norm;
-  AttentionLayer attention;
-  RmsNorm post_attention_norm;
-  FeedForward feed_forward;
-};
-
 /// A decoder-only transformer of the Llama family. Immutable once built: any number of threads may
 /// run it, each with sessions and a workspace of its own. (Workspaces that share a thread pool
 /// take turns.)
@@ -79,7 +69,7 @@ class Decoder {
           const Progress& progress = {}, const KernelTable& kernels = nibble::kernels<>())
       : config_(std::move(config)), kernels_(&kernels), rope_(config_.rope, config_.head_dim) {
     check(config_);
-    Loader load(config_, tensors, pool, progress);
+    LayerLoader load(config_, tensors, pool, progress);
     embedding_.emplace(load.matrix(embedding_name));
     layers_.reserve(static_cast<std::size_t>(config_.layers));
     for (Index layer = 0; layer < config_.layers; ++layer) layers_.push_back(load.layer(layer));
@@ -164,74 +154,6 @@ class Decoder {
   }
 
  private:
-  /// Takes tensors from a provider by name.
-  class Loader {
-   public:
-    Loader(const ModelConfig& config, const TensorProvider& tensors, ExecutorRef pool,
-           const Progress& progress)
-        : config_(config), tensors_(tensors), pool_(pool), progress_(progress) {
-      for (TensorSpec& spec : tensor_specs(config)) specs_.emplace(spec.name, spec);
-    }
-
-    [[nodiscard]] AnyMatrix matrix(std::string_view name) {
-      const TensorSpec& spec = next(name);
-      AnyMatrix matrix = tensors_.matrix(spec, pool_);
-      if (matrix.rows() != spec.rows || matrix.cols() != spec.cols) {
-        fail("tensor '", spec.name, "': expected ", spec.rows, " x ", spec.cols, ", found ",
-             matrix.rows(), " x ", matrix.cols());
-      }
-      return matrix;
-    }
-    [[nodiscard]] std::vector<float> vector(std::string_view name) {
-      const TensorSpec& spec = next(name);
-      std::vector<float> vector = tensors_.vector(spec);
-      if (static_cast<Index>(vector.size()) != spec.cols) {
-        fail("tensor '", spec.name, "': expected ", spec.cols, " numbers, found ", vector.size());
-      }
-      return vector;
-    }
-    [[nodiscard]] RmsNorm norm(std::string_view name) {
-      return RmsNorm(vector(name), config_.rms_norm_eps);
-    }
-    [[nodiscard]] DecoderLayer layer(Index index) {
-      const auto name = [&](std::string_view part) { return layer_tensor_name(index, part); };
-      const auto linear = [&](std::string_view part) {
-        AnyMatrix weight = matrix(name(concat(part, ".weight")));
-        const std::string bias = name(concat(part, ".bias"));
-        return Linear(std::move(weight),
-                      specs_.contains(bias) ? vector(bias) : std::vector<float>{});
-      };
-      const auto head_norm = [&](std::string_view part) -> std::optional<RmsNorm> {
-        if (!config_.qk_norm) return std::nullopt;
-        return norm(name(part));
-      };
-      const AttentionShape shape{config_.heads, config_.kv_heads, config_.head_dim,
-                                 config_.sliding_windows[static_cast<std::size_t>(index)]};
-      // Braces: the tensors are taken in this order.
-      return DecoderLayer{
-          norm(name("input_layernorm.weight")),
-          AttentionLayer{shape, linear("self_attn.q_proj"), linear("self_attn.k_proj"),
-                         linear("self_attn.v_proj"), linear("self_attn.o_proj"),
-                         head_norm("self_attn.q_norm.weight"),
-                         head_norm("self_attn.k_norm.weight")},
-          norm(name("post_attention_layernorm.weight")),
-          FeedForward{linear("mlp.gate_proj"), linear("mlp.up_proj"), linear("mlp.down_proj")}};
-    }
-
-   private:
-    [[nodiscard]] const TensorSpec& next(std::string_view name) {
-      report(progress_, name, done_++, static_cast<Index>(specs_.size()));
-      return specs_.find(name)->second;
-    }
-
-    const ModelConfig& config_;
-    const TensorProvider& tensors_;
-    ExecutorRef pool_;
-    const Progress& progress_;
-    std::map<std::string, TensorSpec, std::less<>> specs_;
-    Index done_ = 0;
-  };
-
   /// What the layers and kernels rely on, for a configuration that was not read from a file.
   static void check(const ModelConfig& config) {
     const auto require = [](bool valid, const char* what) {

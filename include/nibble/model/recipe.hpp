@@ -8,13 +8,13 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include <nibble/io/json.hpp>
 #include <nibble/model/format_json.hpp>
+#include <nibble/model/quantizer_json.hpp>
 #include <nibble/model/tensor_specs.hpp>
 #include <nibble/quantize/quantizers.hpp>
 
@@ -87,8 +87,8 @@ struct Recipe {
 };
 
 /// Reads {"rules": [{"tensors": GLOB, "keep": true} or {"tensors": GLOB, "format": NAME, and
-/// optionally "method", "group", "asymmetric", "per_tensor"}, ...]}; the method is "rtn" unless
-/// given. Throws Error, naming `source` and the field, for anything else.
+/// optionally "method", "options" of the method, "group", "asymmetric", "per_tensor"}, ...]}; the
+/// method is "rtn" unless given. Throws Error, naming `source` and the field, for anything else.
 [[nodiscard]] inline Recipe parse_recipe(const nlohmann::json& json, std::string_view source) {
   const auto refuse_unknown = [](const nlohmann::json& object, const std::string& where,
                                  std::initializer_list<std::string_view> known) {
@@ -107,8 +107,9 @@ struct Recipe {
   Recipe recipe;
   for (const nlohmann::json& rule : rules) {
     const std::string where = concat(json_where(source, "rules"), " element ", recipe.rules.size());
-    refuse_unknown(rule, where,
-                   {"tensors", "keep", "method", "format", "group", "asymmetric", "per_tensor"});
+    refuse_unknown(
+        rule, where,
+        {"tensors", "keep", "method", "options", "format", "group", "asymmetric", "per_tensor"});
     RecipeRule parsed;
     parsed.tensors = json_field<std::string>(rule, "tensors", where);
     parsed.keep = json_optional<bool>(rule, "keep", where).value_or(false);
@@ -121,6 +122,9 @@ struct Recipe {
         parsed.method = make_quantizer(printable(method));
       } catch (const Error& error) {
         fail(where, ": ", error.what());
+      }
+      if (const nlohmann::json* options = json_find(rule, "options", where)) {
+        set_quantizer_options(parsed.method, *options, json_where(where, "options"));
       }
     }
     recipe.rules.push_back(std::move(parsed));
@@ -140,8 +144,9 @@ struct Recipe {
     nlohmann::json json = rule.keep ? nlohmann::json{{"keep", true}} : format_to_json(rule.format);
     json["tensors"] = rule.tensors;
     if (!rule.keep) {
-      json["method"] =
-          std::visit([]<class Q>(const Q&) { return std::string(Q::name); }, rule.method);
+      json["method"] = std::string(quantizer_name(rule.method));
+      const nlohmann::json options = quantizer_options(rule.method);
+      if (!options.empty()) json["options"] = options;
     }
     rules.push_back(std::move(json));
   }

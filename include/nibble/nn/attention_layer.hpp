@@ -68,17 +68,29 @@ class AttentionLayer {
   [[nodiscard]] const Linear& v_proj() const noexcept { return v_proj_; }
   [[nodiscard]] const Linear& o_proj() const noexcept { return o_proj_; }
 
+  [[nodiscard]] const AttentionShape& shape() const noexcept { return shape_; }
+
   /// Stores the tokens' keys and values as `layer` of their caches and writes [tokens][hidden] to
   /// `output`. Tokens of one cache come in ascending positions.
   void forward(LinearInput& input, std::span<const TokenPlace> tokens, Index layer,
                const Execution& execution, Scratch& scratch, float* output) const {
     const auto count = static_cast<Index>(tokens.size());
     const Index query_width = shape_.heads * shape_.head_dim;
+    float* heads = scratch.heads.make_room<float>(count * query_width);
+    mix(input, tokens, layer, execution, scratch, heads);
+    scratch.heads_input.assign(heads, count, query_width, query_width);
+    o_proj_.forward(scratch.heads_input, execution, output, o_proj_.outputs());
+  }
+
+  /// `forward` up to the inputs of o_proj: what the heads put out, [tokens][heads][head_dim].
+  void mix(LinearInput& input, std::span<const TokenPlace> tokens, Index layer,
+           const Execution& execution, Scratch& scratch, float* heads) const {
+    const auto count = static_cast<Index>(tokens.size());
+    const Index query_width = shape_.heads * shape_.head_dim;
     const Index key_width = shape_.kv_heads * shape_.head_dim;
     float* queries = scratch.queries.make_room<float>(count * query_width);
     float* keys = scratch.keys.make_room<float>(count * key_width);
     float* values = scratch.values.make_room<float>(count * key_width);
-    float* heads = scratch.heads.make_room<float>(count * query_width);
 
     q_proj_.forward(input, execution, queries, query_width);
     k_proj_.forward(input, execution, keys, key_width);
@@ -91,9 +103,6 @@ class AttentionLayer {
       store(token, layer, keys + i * key_width, values + i * key_width, execution.kernels);
     });
     attend(tokens, layer, execution, scratch, queries, heads);
-
-    scratch.heads_input.assign(heads, count, query_width, query_width);
-    o_proj_.forward(scratch.heads_input, execution, output, o_proj_.outputs());
   }
 
  private:

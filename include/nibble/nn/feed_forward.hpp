@@ -34,15 +34,22 @@ class FeedForward {
     const Index tokens = input.tokens();
     const Index width = gate_proj_.outputs();
     float* gate = scratch.gate.make_room<float>(tokens * width);
-    float* up = scratch.up.make_room<float>(tokens * width);
+    activate(input, execution, scratch, gate);
+    scratch.hidden_input.assign(gate, tokens, width, width);
+    down_proj_.forward(scratch.hidden_input, execution, output, down_proj_.outputs());
+  }
 
+  /// `forward` up to the inputs of down_proj: silu(gate(x)) * up(x), [tokens][intermediate].
+  void activate(LinearInput& input, const Execution& execution, Scratch& scratch,
+                float* gate) const {
+    const Index tokens = input.tokens();
+    const Index width = gate_proj_.outputs();
+    float* up = scratch.up.make_room<float>(tokens * width);
     gate_proj_.forward(input, execution, gate, width);
     up_proj_.forward(input, execution, up, width);
     execution.pool.run(tokens, [&](Index token, int) {
       execution.kernels.silu_multiply(gate + token * width, up + token * width, width);
     });
-    scratch.hidden_input.assign(gate, tokens, width, width);
-    down_proj_.forward(scratch.hidden_input, execution, output, down_proj_.outputs());
   }
 
  private:

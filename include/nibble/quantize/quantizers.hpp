@@ -8,20 +8,47 @@
 #include <utility>
 #include <variant>
 
+#include <nibble/quantize/best.hpp>
+#include <nibble/quantize/gptq.hpp>
 #include <nibble/quantize/round_to_nearest.hpp>
 
 namespace nibble {
 
-/// An algorithm that picks the codes of a matrix in a given format.
+/// Picks the codes of a matrix from its weights alone.
 template <class Q>
-concept Quantizer = requires(const Q& quantizer, const WeightSource& source,
-                             const AnyFormat& format, ExecutorRef pool) {
-  { Q::name } -> std::convertible_to<std::string_view>;
+concept PlainQuantizer = requires(const Q& quantizer, const WeightSource& source,
+                                  const AnyFormat& format, ExecutorRef pool) {
   { quantizer.quantize(source, format, pool) } -> std::same_as<AnyMatrix>;
 };
 
+/// Picks the codes of a matrix from its weights and what calibration knows of its inputs; `needs()`
+/// says what that has to be.
+template <class Q>
+concept CalibratedQuantizer = requires(const Q& quantizer, const WeightSource& source,
+                                       const AnyFormat& format, const InputStatistics& statistics,
+                                       ExecutorRef pool) {
+  { quantizer.needs() } -> std::same_as<CalibrationNeeds>;
+  { quantizer.quantize(source, format, statistics, pool) } -> std::same_as<CalibratedMatrix>;
+};
+
+/// An algorithm that picks the codes of a matrix in a given format.
+template <class Q>
+concept Quantizer = std::default_initializable<Q> &&
+    (PlainQuantizer<Q> || CalibratedQuantizer<Q>)&&requires {
+  { Q::name } -> std::convertible_to<std::string_view>;
+};
+
 /// Any quantizer; a new one is a new alternative here.
-using AnyQuantizer = std::variant<RoundToNearest>;
+using AnyQuantizer = std::variant<RoundToNearest, Gptq, Best>;
+
+/// Whether a quantizer needs a calibration.
+[[nodiscard]] inline bool is_calibrated(const AnyQuantizer& quantizer) {
+  return std::visit([]<class Q>(const Q&) { return CalibratedQuantizer<Q>; }, quantizer);
+}
+
+[[nodiscard]] inline std::string_view quantizer_name(const AnyQuantizer& quantizer) {
+  return std::visit([]<class Q>(const Q&) { return std::string_view(Q::name); }, quantizer);
+}
 
 /// Calls visit(name) for each quantizer.
 template <class Visit, std::size_t I = 0>

@@ -1,0 +1,38 @@
+// Random inputs of Linears as calibration sees them: correlated, some much larger than others.
+#pragma once
+
+#include <cmath>
+
+#include <Eigen/Core>
+
+#include "nibble/core/matrix.hpp"
+#include "nibble/quantize/input_statistics.hpp"
+#include "support/random.hpp"
+
+namespace nibble::test {
+
+/// [tokens][cols], each channel a mixture of a few causes and noise.
+[[nodiscard]] inline Matrix random_inputs(Index tokens, Index cols, unsigned seed) {
+  Random random(seed);
+  const auto normal = [&](Index rows, Index count) {
+    const auto values = random_floats(random, rows * count);
+    return Matrix(view_matrix(values.data(), rows, count));
+  };
+  const Index causes = cols / 4 + 1;
+  Matrix inputs = normal(tokens, causes) * normal(causes, cols) + normal(tokens, cols);
+  for (Index col = 0; col < cols; ++col) {
+    inputs.col(col) *= std::exp2(static_cast<float>(random_integer(random, -2, 2)));
+  }
+  return inputs;
+}
+
+[[nodiscard]] inline Eigen::MatrixXd hessian_of(const Matrix& inputs) {
+  const Eigen::MatrixXd x = inputs.cast<double>();
+  return x.transpose() * x;
+}
+
+[[nodiscard]] inline Eigen::MatrixXd random_hessian(Index tokens, Index cols, unsigned seed) {
+  return hessian_of(random_inputs(tokens, cols, seed));
+}
+
+}  // namespace nibble::test

@@ -1,0 +1,239 @@
+#include "nibble/quantize/gptq.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include <Eigen/LU>
+
+#include "nibble/core/thread_pool.hpp"
+#include "quantize/calibrations.hpp"
+#include "support/catch.hpp"
+#include "support/matrices.hpp"
+
+using namespace nibble;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+Matrix random_linear(Index rows, Index cols, unsigned seed) {
+  test::Random random(seed);
+  const auto values = test::random_floats(random, rows * cols, 0.05F);
+  return view_matrix(values.data(), rows, cols);
+}
+
+CalibratedMatrix gptq(const Matrix& weights, const AnyFormat& format,
+                      const Eigen::MatrixXd& hessian, const GptqOptions& options = {},
+                      int threads = 2) {
+  ThreadPool pool(threads);
+  return quantize_gptq(weight_source("w", weights), format, {10, hessian, {}}, options, pool);
+}
+
+/// GPTQ as its paper derives it, a row at a time: the inverse of the damped Hessian of the inputs
+/// that are left, from which each input is eliminated when its code is chosen.
+template <GridFormat F>
+Eigen::RowVectorXd reference_row(const Eigen::RowVectorXf& weights, const F& format,
+                                 const Eigen::MatrixXd& hessian, const GptqOptions& options) {
+  const Index cols = weights.cols();
+  const Index group_size = format.layout(cols).group_size;
+  Eigen::MatrixXd damped = hessian;
+  damped.diagonal().array() += options.damping * hessian.diagonal().mean();
+  Eigen::MatrixXd inverse = damped.inverse();
+  Eigen::RowVectorXd left = weights.cast<double>();
+  Eigen::RowVectorXd result(cols);
+  std::vector<typename GridOf<F>::Grid> grids(static_cast<std::size_t>(cols));
+  const auto make_grid = [&](Index first) {
+    const Index size = std::min(group_size, cols - first);
+    const Eigen::RowVectorXf group = left.segment(first, size).cast<float>();
+    grids[static_cast<std::size_t>(first / group_size)] =
+        GridOf<F>::make(format, {group.data(), static_cast<std::size_t>(size)}, "w");
+  };
+  if (options.act_order) {
+    for (Index first = 0; first < cols; first += group_size) make_grid(first);
+  }
+  std::vector<Index> order = quantization_order(hessian, options.act_order);
+  std::reverse(order.begin(), order.end());
+  for (const Index input : order) {
+    if (!options.act_order && input % group_size == 0) make_grid(input);
+    const auto& grid = grids[static_cast<std::size_t>(input / group_size)];
+    result[input] = GridOf<F>::value(grid, GridOf<F>::code(grid, static_cast<float>(left[input])));
+    const double error = (left[input] - result[input]) / inverse(input, input);
+    left -= error * inverse.row(input);
+    inverse -= (inverse.col(input) * inverse.row(input) / inverse(input, input)).eval();
+  }
+  return result;
+}
+
+double error_of(const Eigen::RowVectorXd& difference, const Eigen::MatrixXd& hessian,
+                double damping) {
+  return (difference * hessian * difference.transpose()).value() +
+         damping * difference.squaredNorm();
+}
+
+std::vector<AnyFormat> grid_formats() {
+  std::vector<AnyFormat> formats;
+  for (const AnyFormat& format : test::all_formats()) {
+    std::visit(
+        [&]<class F>(const F& value) {
+          if constexpr (GridFormat<F>) {
+            if (!value.options().per_tensor) formats.push_back(format);
+          }
+        },
+        format);
+  }
+  return formats;
+}
+
+struct Size {
+  Index rows;
+  Index cols;
+};
+
+}  // namespace
+
+TEST_CASE("GPTQ is the paper's, for every format and shape", "[gptq]") {
+  for (const Size shape : {Size{1, 1}, {3, 5}, {17, 33}, {35, 150}, {5, 300}}) {
+    const Matrix weights = random_linear(shape.rows, shape.cols, 1);
+    const Eigen::MatrixXd hessian = test::random_hessian(3 * shape.cols, shape.cols, 2);
+    for (const AnyFormat& any_format : grid_formats()) {
+      for (const bool act_order : {true, false}) {
+        CAPTURE(shape.rows, shape.cols, describe_format(any_format), act_order);
+        const GptqOptions options{.act_order = act_order};
+        const CalibratedMatrix found = gptq(weights, any_format, hessian, options);
+        const Matrix stored = found.matrix.dequantize();
+        const Matrix nearest = [&] {
+          ThreadPool pool(1);
+          return RoundToNearest()
+              .quantize(weight_source("w", weights), any_format, pool)
+              .dequantize();
+        }();
+        CHECK(found.matrix.format() == any_format);
+        double total = 0;
+        double nearest_total = 0;
+        Index nearest_rows = 0;
+        int failures = 0;
+        std::visit(
+            [&]<class F>(const F& format) {
+              if constexpr (GridFormat<F>) {
+                for (Index row = 0; row < shape.rows; ++row) {
+                  const Eigen::RowVectorXd original = weights.row(row).cast<double>();
+                  Eigen::RowVectorXd expected =
+                      reference_row(weights.row(row), format, hessian, options);
+                  const double damping = found.report.damping;
+                  double error = error_of(expected - original, hessian, damping);
+                  const Eigen::RowVectorXd rounded = nearest.row(row).cast<double>();
+                  const double rounded_error = error_of(rounded - original, hessian, damping);
+                  if (rounded_error * (1 + 1e-9) < error) {
+                    ++nearest_rows;
+                    expected = rounded;
+                    error = rounded_error;
+                  }
+                  total += error;
+                  nearest_total += rounded_error;
+                  // Sums are rounded differently; a weight may lie that close to a tie.
+                  failures += stored.row(row).cast<double>() != expected;
+                }
+              }
+            },
+            any_format);
+        CHECK(failures == 0);
+        CHECK(found.report.nearest_rows == nearest_rows);
+        CHECK(found.report.error == Approx(total).epsilon(1e-6));
+        CHECK(found.report.nearest_error == Approx(nearest_total).epsilon(1e-6));
+      }
+    }
+  }
+}
+
+TEST_CASE("GPTQ's bytes do not depend on the number of threads", "[gptq]") {
+  const Matrix weights = random_linear(83, 150, 3);
+  const Eigen::MatrixXd hessian = test::random_hessian(400, 150, 4);
+  for (const AnyFormat& format : test::all_formats()) {
+    INFO(describe_format(format));
+    const AnyMatrix one = gptq(weights, format, hessian, {}, 1).matrix;
+    for (const int threads : {2, 3}) {
+      const AnyMatrix many = gptq(weights, format, hessian, {}, threads).matrix;
+      REQUIRE(one.bytes().size() == many.bytes().size());
+      CHECK(std::memcmp(one.bytes().data(), many.bytes().data(), one.bytes().size()) == 0);
+    }
+  }
+}
+
+TEST_CASE("no row is further off than rounded to nearest", "[gptq]") {
+  // Few inputs and coarse grids: what is passed on is often clipped.
+  Index nearest_rows = 0;
+  for (unsigned seed = 0; seed < 10; ++seed) {
+    const Matrix weights = random_linear(40, 4, 20 + seed);
+    const Eigen::MatrixXd hessian = test::random_hessian(100, 4, 40 + seed);
+    const AnyFormat format = GroupInt<2>{0, false};
+    ThreadPool pool(1);
+    const CalibratedMatrix found = gptq(weights, format, hessian);
+    const Matrix stored = found.matrix.dequantize();
+    const Matrix nearest =
+        RoundToNearest().quantize(weight_source("w", weights), format, pool).dequantize();
+    nearest_rows += found.report.nearest_rows;
+    CHECK(found.report.error <= found.report.nearest_error * (1 + 1e-9));
+    for (Index row = 0; row < weights.rows(); ++row) {
+      const Eigen::RowVectorXd original = weights.row(row).cast<double>();
+      CHECK(error_of(stored.row(row).cast<double>() - original, hessian, found.report.damping) <=
+            error_of(nearest.row(row).cast<double>() - original, hessian, found.report.damping) *
+                (1 + 1e-9));
+    }
+  }
+  CHECK(nearest_rows > 0);
+}
+
+TEST_CASE("inputs that were always zero are rounded to nearest and move nothing", "[gptq]") {
+  const Matrix weights = random_linear(20, 40, 5);
+  Matrix inputs = test::random_inputs(100, 40, 6);
+  for (const Index dead : {0, 7, 39}) inputs.col(dead).setZero();
+  const AnyFormat format = GroupInt<4>{32, true};
+  ThreadPool pool(1);
+  const Matrix nearest =
+      RoundToNearest().quantize(weight_source("w", weights), format, pool).dequantize();
+  const Matrix found = gptq(weights, format, test::hessian_of(inputs)).matrix.dequantize();
+  for (const Index dead : {0, 7, 39}) CHECK(found.col(dead) == nearest.col(dead));
+  CHECK(found != nearest);
+  CHECK(gptq(weights, format, Eigen::MatrixXd::Zero(40, 40)).matrix.dequantize() == nearest);
+}
+
+TEST_CASE("constant inputs and fewer tokens than inputs are quantized", "[gptq]") {
+  const Matrix weights = random_linear(20, 140, 8);
+  for (const Matrix& inputs :
+       {Matrix(Matrix::Constant(50, 140, 0.7F)), test::random_inputs(3, 140, 9)}) {
+    const CalibratedMatrix found = gptq(weights, GroupInt<4>{128, true}, test::hessian_of(inputs));
+    CHECK(found.report.damping > 0);
+    CHECK(found.report.error < found.report.nearest_error / 2);
+    CHECK(found.matrix.dequantize().allFinite());
+  }
+}
+
+TEST_CASE("a Hessian that cannot be factored leaves round-to-nearest, and says so", "[gptq]") {
+  const Matrix weights = random_linear(3, 2, 10);
+  Eigen::MatrixXd hessian(2, 2);
+  hessian << 1, 5, 5, 1;
+  const CalibratedMatrix found = gptq(weights, GroupInt<4>{}, hessian);
+  CHECK(found.report.damping == 0);
+  CHECK(found.report.nearest_rows == 3);
+  ThreadPool pool(1);
+  CHECK(found.matrix.dequantize() ==
+        RoundToNearest().quantize(weight_source("w", weights), GroupInt<4>{}, pool).dequantize());
+}
+
+TEST_CASE("weights and inputs that are not finite are refused by name", "[gptq]") {
+  Matrix weights = random_linear(20, 40, 11);
+  Eigen::MatrixXd hessian = test::random_hessian(100, 40, 12);
+  CHECK_THROWS_WITH(gptq(weights, GroupInt<4>{}, test::random_hessian(10, 39, 1)),
+                    ContainsSubstring("tensor 'w'") && ContainsSubstring("40 inputs"));
+  hessian(17, 17) = std::numeric_limits<double>::infinity();
+  for (const AnyFormat& format : test::all_formats()) {
+    CHECK_THROWS_WITH(gptq(weights, format, hessian), ContainsSubstring("tensor 'w': input 17"));
+  }
+  hessian(17, 17) = 1000;
+  weights(18, 39) = std::numeric_limits<float>::quiet_NaN();
+  for (const AnyFormat& format : test::all_formats()) {
+    CHECK_THROWS_WITH(gptq(weights, format, hessian),
+                      ContainsSubstring("tensor 'w': weight [18][39]"));
+  }
+}
