@@ -142,23 +142,21 @@ class AttentionBlock {
             ? task_.tokens
             : std::min(task_.tokens, start + page_positions - 1 + task_.window - task_.position);
     const std::byte* head = task_.pages[page] + task_.head_offset;
-    const std::byte* next = task_.pages[std::min(page + 1, last_page())] + task_.head_offset;
     const T* keys = reinterpret_cast<const T*>(head);
     const T* values = reinterpret_cast<const T*>(head + layout().key_bytes());
-    const NextPage next_keys(next, layout(), 0);
-    const NextPage next_values(next, layout(), layout().head_dim * page_positions);
+    NextPage next(task_.pages[std::min(page + 1, last_page())] + task_.head_offset, layout());
     if constexpr (!std::is_same_v<T, float>) {
       // Many rows share one conversion; a few read as they go.
       if ((end - first) * task_.query_heads > 2 * tile_rows<Isa>) {
         convert(keys, layout().head_dim * page_positions);
-        score(scratch_.page, next_keys, start, first, end);
+        score(scratch_.page, next, start, first, end);
         convert(values, page_positions * layout().padded_dim());
-        add(scratch_.page, next_values, start, first, end);
+        add(scratch_.page, next, start, first, end);
         return;
       }
     }
-    score(keys, next_keys, start, first, end);
-    add(values, next_values, start, first, end);
+    score(keys, next, start, first, end);
+    add(values, next, start, first, end);
   }
 
   void convert(const T* data, Index count) const noexcept {
@@ -169,7 +167,7 @@ class AttentionBlock {
 
   /// Weights of the page's positions for the rows of tokens [first, end).
   template <class K>
-  void score(const K* keys, NextPage next, Index start, Index first, Index end) const noexcept {
+  void score(const K* keys, NextPage& next, Index start, Index first, Index end) const noexcept {
     const Index heads = task_.query_heads;
     const Range seen{visible(first, start).first, visible(end - 1, start).end};
     for_tiles<Isa>(first * heads, end * heads, [&](Index tile, auto rows) {
@@ -189,7 +187,7 @@ class AttentionBlock {
   /// Adds the page's values times these weights. A tile takes what all its rows see together, and
   /// each row alone what comes before and after that.
   template <class V>
-  void add(const V* values, NextPage next, Index start, Index first, Index end) const noexcept {
+  void add(const V* values, NextPage& next, Index start, Index first, Index end) const noexcept {
     const Index heads = task_.query_heads;
     const Index padded_dim = layout().padded_dim();
     const auto add_rows = [&](Index row, auto rows, Range range) {

@@ -46,66 +46,86 @@ void for_tiles(Index first, Index end, Body&& body) noexcept {
   }
 }
 
-/// The keys and values of the page after: asked for while this page's are used, so that memory
-/// works all the time. Line by line in turn from the four quarters of what lies together, since
-/// the CPU itself reads on ahead in each of them: that keeps more of memory's requests under way
-/// than one stream does.
+/// The keys and values of the page after: asked for little by little while this page's are used, so
+/// that memory works all the time. In turn from the four quarters of what lies together, since the
+/// CPU itself reads on ahead in each of them: that keeps more of memory's requests under way than
+/// one stream does.
 class NextPage {
  public:
-  /// `data` is a head's part of a page; elements are counted from `first_element` of it.
-  NextPage(const std::byte* data, const KvPageLayout& layout, Index first_element) noexcept
-      : data_(data),
-        quarter_bytes_(static_cast<Index>(layout.head_bytes()) / (4 * simd::cache_line) *
-                       simd::cache_line),
-        first_element_(first_element),
-        element_bytes_(static_cast<Index>(layout.element_bytes())) {}
+  /// `data` is a head's part of a page.
+  NextPage(const std::byte* data, const KvPageLayout& layout) noexcept
+      : quarter_bytes_(static_cast<Index>(layout.head_bytes()) / 4),
+        lines_(data),
+        last_(data + quarter_bytes_ - simd::cache_line) {}
 
-  /// Elements of T that the lines of one `prefetch` hold.
+  /// Elements of T in four lines, one of each quarter.
   template <FloatElement T>
   static constexpr int elements = 4 * simd::cache_line / static_cast<int>(sizeof(T));
 
-  /// Asks for the lines that are to come with `element`: elements<T> of them or more.
+  /// Where the first of the next four lines is; after the end the last four again.
+  [[nodiscard]] const std::byte* take() noexcept {
+    const std::byte* lines = lines_;
+    lines_ = std::min(lines + simd::cache_line, last_);
+    return lines;
+  }
+
+  /// Asks for one of the four.
   template <simd::InstructionSet Isa>
-  void prefetch(Index element) const noexcept {
-    const Index bytes = (first_element_ + element) * element_bytes_;
-    const std::byte* line = data_ + bytes / 4;
-    simd::unroll<4>([&](auto i) { simd::prefetch<Isa>(line + i * quarter_bytes_); });
+  void prefetch(const std::byte* lines, Index quarter) const noexcept {
+    simd::prefetch<Isa>(lines + quarter * quarter_bytes_);
   }
 
  private:
-  const std::byte* data_;
   Index quarter_bytes_;
-  Index first_element_;
-  Index element_bytes_;
+  const std::byte* lines_;
+  const std::byte* last_;
 };
+
+/// sums [Rows][Vectors] += factors[row][i] * rows[i] for i in [first, end), and asks for as much of
+/// the next page. Rows of factors and of `rows` are so far apart.
+template <simd::InstructionSet Isa, int Rows, int Vectors, FloatElement T>
+inline void multiply_rows(
+    const float* factors, Index factor_stride, const T* rows, Index row_stride, Index first,
+    Index end, NextPage& next,
+    simd::Floats<Isa> (&sums)[static_cast<std::size_t>(Rows * Vectors)]) noexcept {
+  using Floats = simd::Floats<Isa>;
+  constexpr int width = Vectors * simd::lane_count;
+  constexpr int step = NextPage::elements<T> / width;
+  const auto multiply_row = [&](Index i) {
+    Floats row[Vectors];
+    simd::unroll<Vectors>([&](auto v) {
+      row[v] = simd::load_floats<Isa>(rows + i * row_stride + v * simd::lane_count);
+    });
+    simd::unroll<Rows>([&](auto r) {
+      const auto factor = Floats::broadcast(factors[r * factor_stride + i]);
+      simd::unroll<Vectors>([&](auto v) {
+        constexpr int sum = r * Vectors + v;
+        sums[sum] = fma(factor, row[v], sums[sum]);
+      });
+    });
+  };
+  Index i = first;
+  for (; i + step <= end; i += step) {
+    const std::byte* lines = next.take();
+    simd::unroll<step>([&](auto s) {
+      constexpr int line = s * 4 / step;
+      simd::unroll<(s + 1) * 4 / step - line>(
+          [&](auto quarter) { next.prefetch<Isa>(lines, line + quarter); });
+      multiply_row(i + s);
+    });
+  }
+  for (; i < end; ++i) multiply_row(i);
+}
 
 /// scores [Rows][64] = queries [Rows][head_dim] * keys [head_dim][64], of which `Vectors` vectors
 /// of columns from `column` on.
 template <simd::InstructionSet Isa, int Rows, int Vectors, FloatElement T>
-void score_tile(const float* queries, const T* keys, NextPage next, Index column, Index head_dim,
-                float* scores) noexcept {
-  using Floats = simd::Floats<Isa>;
-  constexpr int width = Vectors * simd::lane_count;
-  Floats sums[Rows * Vectors];
-  simd::unroll<Rows * Vectors>([&](auto i) { sums[i] = Floats::broadcast(0.0F); });
-  const T* key_row = keys + column;
-  constexpr Index step = NextPage::elements<T> / width;
-  for (Index d = 0; d < head_dim;) {
-    next.prefetch<Isa>(column * head_dim + d * width);
-    for (const Index end = std::min(d + step, head_dim); d < end; ++d) {
-      Floats key[Vectors];
-      simd::unroll<Vectors>(
-          [&](auto v) { key[v] = simd::load_floats<Isa>(key_row + v * simd::lane_count); });
-      simd::unroll<Rows>([&](auto r) {
-        const auto query = Floats::broadcast(queries[r * head_dim + d]);
-        simd::unroll<Vectors>([&](auto v) {
-          constexpr int i = r * Vectors + v;
-          sums[i] = fma(query, key[v], sums[i]);
-        });
-      });
-      key_row += page_positions;
-    }
-  }
+[[gnu::flatten]] void score_tile(const float* queries, const T* keys, NextPage& next, Index column,
+                                 Index head_dim, float* scores) noexcept {
+  simd::Floats<Isa> sums[Rows * Vectors];
+  simd::unroll<Rows * Vectors>([&](auto i) { sums[i] = simd::Floats<Isa>::broadcast(0.0F); });
+  multiply_rows<Isa, Rows, Vectors>(queries, head_dim, keys + column, page_positions, 0, head_dim,
+                                    next, sums);
   simd::unroll<Rows * Vectors>([&](auto i) {
     sums[i].store(scores + column + i / Vectors * page_positions + i % Vectors * simd::lane_count);
   });
@@ -114,7 +134,7 @@ void score_tile(const float* queries, const T* keys, NextPage next, Index column
 /// Scores of Rows queries against the positions of a page that are in the same 16, 32 or 64 as one
 /// of [first, end).
 template <simd::InstructionSet Isa, int Rows, FloatElement T>
-void score_rows(const float* queries, const T* keys, NextPage next, Index head_dim, Index first,
+void score_rows(const float* queries, const T* keys, NextPage& next, Index head_dim, Index first,
                 Index end, float* scores) noexcept {
   constexpr int vectors = tile_vectors<Isa, Rows>();
   constexpr Index width = vectors * simd::lane_count;
@@ -127,37 +147,20 @@ void score_rows(const float* queries, const T* keys, NextPage next, Index head_d
 /// vectors take, the products of weights [Rows][64] and values [64][padded_dim] over positions
 /// [first, end).
 template <simd::InstructionSet Isa, int Rows, int Vectors, FloatElement T>
-void add_values_from(Index column, const float* weights, const T* values, NextPage next,
-                     Index padded_dim, Index first, Index end, float* outputs) noexcept {
-  using Floats = simd::Floats<Isa>;
+[[gnu::flatten]] void add_values_from(Index column, const float* weights, const T* values,
+                                      NextPage& next, Index padded_dim, Index first, Index end,
+                                      float* outputs) noexcept {
   constexpr int width = Vectors * simd::lane_count;
   for (; column + width <= padded_dim; column += width) {
     float* output = outputs + column;
-    Floats sums[Rows * Vectors];
-    simd::unroll<Rows * Vectors>([&](auto i) {
-      sums[i] = Floats::load(output + i / Vectors * padded_dim + i % Vectors * simd::lane_count);
-    });
-    const T* value_row = values + first * padded_dim + column;
-    constexpr Index step = NextPage::elements<T> / width;
-    for (Index position = first; position < end;) {
-      next.prefetch<Isa>(column * page_positions + position * width);
-      for (const Index stop = std::min(position + step, end); position < stop; ++position) {
-        Floats value[Vectors];
-        simd::unroll<Vectors>(
-            [&](auto v) { value[v] = simd::load_floats<Isa>(value_row + v * simd::lane_count); });
-        simd::unroll<Rows>([&](auto r) {
-          const auto weight = Floats::broadcast(weights[r * page_positions + position]);
-          simd::unroll<Vectors>([&](auto v) {
-            constexpr int i = r * Vectors + v;
-            sums[i] = fma(weight, value[v], sums[i]);
-          });
-        });
-        value_row += padded_dim;
-      }
-    }
-    simd::unroll<Rows * Vectors>([&](auto i) {
-      sums[i].store(output + i / Vectors * padded_dim + i % Vectors * simd::lane_count);
-    });
+    const auto place = [&](auto i) {
+      return output + i / Vectors * padded_dim + i % Vectors * simd::lane_count;
+    };
+    simd::Floats<Isa> sums[Rows * Vectors];
+    simd::unroll<Rows * Vectors>([&](auto i) { sums[i] = simd::Floats<Isa>::load(place(i)); });
+    multiply_rows<Isa, Rows, Vectors>(weights, page_positions, values + column, padded_dim, first,
+                                      end, next, sums);
+    simd::unroll<Rows * Vectors>([&](auto i) { sums[i].store(place(i)); });
   }
   if constexpr (Vectors > 1) {
     add_values_from<Isa, Rows, 1>(column, weights, values, next, padded_dim, first, end, outputs);
@@ -167,8 +170,8 @@ void add_values_from(Index column, const float* weights, const T* values, NextPa
 /// outputs [Rows][padded_dim] += weights [Rows][64] * values [64][padded_dim] over positions
 /// [first, end); values of other positions are not looked at.
 template <simd::InstructionSet Isa, int Rows, FloatElement T>
-void add_values(const float* weights, const T* values, NextPage next, Index padded_dim, Index first,
-                Index end, float* outputs) noexcept {
+void add_values(const float* weights, const T* values, NextPage& next, Index padded_dim,
+                Index first, Index end, float* outputs) noexcept {
   if (first >= end) return;
   add_values_from<Isa, Rows, tile_vectors<Isa, Rows>()>(0, weights, values, next, padded_dim, first,
                                                         end, outputs);
