@@ -1,3 +1,4 @@
+#include <nibble/dispatch/dispatch.hpp>
 #include <nibble/model/quantize_model.hpp>
 
 #include <cmath>

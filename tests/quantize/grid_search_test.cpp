@@ -31,13 +31,27 @@ void check_search(unsigned seed, Index size, bool asymmetric) {
   const GroupGrid found = GridSearch<Bits>(weights, importance).best(asymmetric, "w");
   const GroupGrid start = min_max_grid(weights, Bits, asymmetric, "w");
   CHECK(found.step != 0);
-  const double least = weighted_error(found, weights, importance, Bits) * (1 - 1e-9);
-  CHECK(least <= weighted_error(start, weights, importance, Bits));
+  // The search takes differences and adds up in float.
+  double squares = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    squares += static_cast<double>(importance[i]) * weights[i] * weights[i];
+  }
+  const double least = weighted_error(found, weights, importance, Bits);
+  const auto no_better = [&](const GroupGrid& grid) {
+    const double other = weighted_error(grid, weights, importance, Bits);
+    const double sums = (static_cast<double>(size) + 4) * 0x1p-23 * other;
+    return least <= other + sums + 0x1p-20 * std::sqrt(other * squares) + 0x1p-42 * squares;
+  };
+  CHECK(no_better(start));
   CHECK((asymmetric || found.zero == 1 << (Bits - 1)));
-  for (int i = 0; i < 45; ++i) {  // every candidate is as bad or worse
-    const Float16 scale =
-        to_float16(to_float(start.scale) * (0.5F + 0.0125F * static_cast<float>(i)));
-    CHECK(least <= weighted_error({scale, start.zero, to_float(scale)}, weights, importance, Bits));
+  for (int i = 0; i < 45; ++i) {
+    const float factor = 0.5F + 0.55F * static_cast<float>(i) / 44;
+    const Float16 scale = to_float16(to_float(start.scale) * factor);
+    for (int zero = start.zero - 1; zero <= start.zero + 1; ++zero) {
+      const bool tried = zero == start.zero || (asymmetric && zero >= 0 && zero < 1 << Bits);
+      if (!tried) continue;
+      CHECK(no_better({scale, static_cast<std::uint8_t>(zero), to_float(scale)}));
+    }
   }
 }
 

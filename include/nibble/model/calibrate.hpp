@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 #include <initializer_list>
 #include <map>
 #include <optional>
@@ -76,6 +75,20 @@ struct CalibratedTensors {
   return true;
 }
 
+/// Quantizes by a rule whose method needs no calibration. Throws Error where it does need one.
+[[nodiscard]] inline AnyMatrix quantize_plain(const RecipeRule& rule, const WeightSource& source,
+                                              ExecutorRef pool) {
+  return std::visit(
+      [&]<class Q>(const Q& method) -> AnyMatrix {
+        if constexpr (PlainQuantizer<Q>) {
+          return method.quantize(source, rule.format, pool);
+        } else {
+          fail("tensor '", source.name, "': method ", Q::name, " needs a calibration");
+        }
+      },
+      rule.method);
+}
+
 namespace calibrate_detail {
 
 /// The tensors of a model of which some are replaced; what was delivered is kept until `clear`.
@@ -130,8 +143,10 @@ class Calibration {
     const TensorSpec& embedding = specs_.find(embedding_name)->second;
     const RecipeRule* rule = recipe.find(embedding.name);
     const AnyMatrix exact = tensors.matrix(embedding, pool);
-    stream_.emplace(config, Embedding(rule == nullptr ? exact : plain(*rule, embedding)), text,
-                    pool, kernels);
+    stream_.emplace(
+        config,
+        Embedding(rule == nullptr ? exact : quantize_plain(*rule, tensors.source(embedding), pool)),
+        text, pool, kernels);
     const bool cross = std::ranges::any_of(
         recipe.rules, [](const RecipeRule& r) { return !r.keep && needs(r.method).cross; });
     if (cross) float_stream_.emplace(config, Embedding(exact), text, pool, kernels);
@@ -148,8 +163,6 @@ class Calibration {
   }
 
  private:
-  using Streams = std::optional<CalibrationStream>;
-
   void run_layer(Index index) {
     // The layer that came before still has to be left.
     const auto quantized_down = std::exchange(last_, std::nullopt);
@@ -251,17 +264,6 @@ class Calibration {
   [[nodiscard]] DecoderLayer load(const Overlay& tensors, Index layer) const {
     const Progress silent;
     return LayerLoader(config_, tensors, pool_, silent).layer(layer);
-  }
-
-  [[nodiscard]] AnyMatrix plain(const RecipeRule& rule, const TensorSpec& spec) const {
-    return std::visit(
-        [&]<class Q>(const Q& method) -> AnyMatrix {
-          if constexpr (PlainQuantizer<Q>) {
-            return method.quantize(tensors_.source(spec), rule.format, pool_);
-          }
-          fail("tensor '", spec.name, "': method ", Q::name, " needs a calibration");
-        },
-        rule.method);
   }
 
   [[nodiscard]] static CalibrationNeeds needs(const AnyQuantizer& method) {

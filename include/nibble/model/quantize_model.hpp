@@ -8,7 +8,6 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -41,14 +40,7 @@ class QuantizedTensors : public TensorProvider {
     if (place != calibrated_.matrices.end()) return place->second;
     const RecipeRule* rule = recipe_.find(spec.name);
     if (rule == nullptr) return source_->matrix(spec, pool);
-    return std::visit(
-        [&]<class Q>(const Q& method) -> AnyMatrix {
-          if constexpr (PlainQuantizer<Q>) {
-            return method.quantize(source_->source(spec), rule->format, pool);
-          }
-          fail("tensor '", spec.name, "': method ", Q::name, " needs a calibration");
-        },
-        rule->method);
+    return quantize_plain(*rule, source_->source(spec), pool);
   }
 
   [[nodiscard]] std::vector<float> vector(const TensorSpec& spec) const override {
