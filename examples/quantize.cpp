@@ -55,18 +55,22 @@ struct Options {
         ->needs(format_option);
     app.add_flag("--per-tensor", per_tensor, "One range for all rows (zero-one-int8)")
         ->needs(format_option);
-    app.add_option(
+    CLI::Option* calibration_option = app.add_option(
         "--calibration", calibration,
         "File with text like what the model will read, UTF-8, for the calibrated methods");
     app.add_option("--samples", samples, "Use the first so many windows of the text")
         ->check(at_least(1))
-        ->capture_default_str();
+        ->capture_default_str()
+        ->needs(calibration_option);
     app.add_option("--window", window,
                    "Tokens in a window (default: 1024, or the context if shorter)")
-        ->check(at_least(1));
+        ->check(at_least(1))
+        ->needs(calibration_option);
     app.add_option("--option", method_options,
                    "NAME=VALUE for the calibrated methods, as in a recipe's \"options\": damping, "
-                   "act_order, search_grids, correction, refinements; may be repeated");
+                   "act_order, search_grids, correction, refinements; may be repeated")
+        ->needs(format_option)
+        ->allow_extra_args(false);  // what follows may be MODEL
     app.add_option("--recipe", recipe_file,
                    "JSON file of rules by tensor name; they come first, --format is for the rest");
     app.add_flag("--overwrite", overwrite, "Replace OUT where it is a model folder already");
@@ -101,9 +105,15 @@ struct Options {
   }
 };
 
-/// The text to calibrate on, where one was given.
-std::optional<CalibrationText> calibration_text(const Options& options, const ModelFolder& model) {
-  if (options.calibration.empty()) return std::nullopt;
+/// The text to calibrate on, where a method of the recipe wants one.
+std::optional<CalibrationText> calibration_text(const Options& options, const Recipe& recipe,
+                                                const ModelFolder& model) {
+  const auto rule = std::find_if(recipe.rules.begin(), recipe.rules.end(),
+                                 [](const RecipeRule& each) { return is_calibrated(each.method); });
+  if (rule == recipe.rules.end()) return std::nullopt;
+  if (options.calibration.empty()) {
+    fail("method ", quantizer_name(rule->method), " needs a text to calibrate on: --calibration");
+  }
   const Index longest = std::min(CalibrationText{}.window, model.config().max_positions);
   return CalibrationText{encode_file(model, options.calibration), options.window.value_or(longest),
                          options.samples};
@@ -116,10 +126,14 @@ void show_reports(Console& console, const std::vector<TensorReport>& reports) {
       {"tensor", "method", "format", "error", "of rtn's", "rtn rows", "damping", "seconds"}};
   for (const TensorReport& report : reports) {
     const CalibrationReport& result = report.calibration;
-    table.push_back(
-        {report.tensor, report.method, describe_format(report.format), significant(result.error),
-         fixed(100 * result.error / result.nearest_error, 1) + " %", concat(result.nearest_rows),
-         significant(result.damping), fixed(report.seconds, 2)});
+    const bool known = result.errors_known();
+    table.push_back({report.tensor, report.method, describe_format(report.format),
+                     known ? significant(result.error) : "-",
+                     known && result.nearest_error > 0
+                         ? fixed(100 * result.error / result.nearest_error, 1) + " %"
+                         : "-",
+                     concat(result.nearest_rows), known ? significant(result.damping) : "-",
+                     fixed(report.seconds, 2)});
   }
   std::string text = aligned_table(table);
   text.pop_back();  // the last line's end
@@ -129,11 +143,12 @@ void show_reports(Console& console, const std::vector<TensorReport>& reports) {
 Json reports_json(const std::vector<TensorReport>& reports) {
   Json json = Json::array();
   for (const TensorReport& report : reports) {
+    const bool known = report.calibration.errors_known();
     json.push_back({{"tensor", report.tensor},
                     {"method", report.method},
                     {"format", describe_format(report.format)},
-                    {"error", report.calibration.error},
-                    {"rtn_error", report.calibration.nearest_error},
+                    {"error", known ? Json(report.calibration.error) : Json()},
+                    {"rtn_error", known ? Json(report.calibration.nearest_error) : Json()},
                     {"rtn_rows", report.calibration.nearest_rows},
                     {"damping", report.calibration.damping},
                     {"seconds", report.seconds}});
@@ -181,7 +196,7 @@ void quantize(const Options& options) {
     fail(options.out, ": exists already; --overwrite replaces a model folder");
   }
   const std::uint64_t size_before = weights_file_size(model);
-  const std::optional<CalibrationText> text = calibration_text(options, model);
+  const std::optional<CalibrationText> text = calibration_text(options, recipe, model);
   static_cast<void>(require_calibration(model.config(), recipe, text ? &*text : nullptr));
 
   console.banner(banner(model, pool));

@@ -100,5 +100,16 @@ TEST_CASE("a calibrated method is nearer to the model than round-to-nearest, and
                 {shipped_model(), out, "--format", "int4", "--method", "gptq", "--calibration",
                  shipped_model() + "/config.json"},
                 "less than a window");
+  require_error("quantize", {shipped_model(), out, "--format", "int4", "--samples", "4"},
+                "--calibration");
   CHECK_FALSE(std::filesystem::exists(out));
+
+  // What was rounded to nearest without a look at its inputs has no errors to report.
+  const Json floats =
+      run_program("quantize", {"--option", "damping=0.1", shipped_model(), out, "--format",
+                               "bfloat16", "--method", "gptq", "--calibration", shipped_text(),
+                               "--samples", "1", "--window", "32", "--json"})
+          .json();
+  CHECK(floats["recipe"]["rules"][0]["options"]["damping"] == 0.1);
+  CHECK(floats["calibration"]["tensors"][0]["error"].is_null());
 }

@@ -51,7 +51,9 @@ struct CalibratedTensors {
       fail("recipe: method ", method, " is for the Linear layers of the decoder's blocks; '",
            spec.name, "' is none of them");
     }
-    if (text == nullptr) fail("method ", method, " needs a text to calibrate on");
+    if (text == nullptr) {
+      fail("tensor '", spec.name, "': method ", method, " needs a text to calibrate on");
+    }
     calibrated = true;
   }
   if (!calibrated) return false;

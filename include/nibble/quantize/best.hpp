@@ -7,7 +7,7 @@
 
 namespace nibble {
 
-/// The quantizer. The ablation of its ingredients is in docs/quantization.md.
+/// The quantizer. What its ingredients are, and what it reaches: docs/quantization.md.
 class Best {
  public:
   static constexpr std::string_view name = "best";

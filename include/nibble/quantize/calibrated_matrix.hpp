@@ -5,13 +5,18 @@
 
 namespace nibble {
 
-/// How the quantization of a matrix went. Errors are squared changes of its outputs, summed over
-/// outputs and the tokens of the calibration, with the damping's share: e (H + damping) e^T.
+/// How the quantization of a matrix went. Errors are e (H + damping) e^T: squared changes of its
+/// outputs, summed over outputs and the tokens of the calibration, and the damping's share. e is
+/// the distance from the weights, or with a correction for the inputs from the corrected ones; so
+/// compare errors of one choice of options only.
 struct CalibrationReport {
   double error = 0;          // of the matrix
   double nearest_error = 0;  // of round-to-nearest
-  double damping = 0;        // that was added to the Hessian's diagonal; 0: it was not used
-  Index nearest_rows = 0;    // rows that were rounded to nearest, as that was better
+  double damping = 0;        // that was added to the Hessian's diagonal
+  Index nearest_rows = 0;  // rows that were rounded to nearest, as that was better or the only way
+
+  /// False where the matrix was rounded to nearest altogether, without a look at its inputs.
+  [[nodiscard]] bool errors_known() const noexcept { return damping > 0; }
 };
 
 struct CalibratedMatrix {

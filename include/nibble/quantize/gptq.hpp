@@ -165,6 +165,9 @@ class Quantization {
     Eigen::MatrixXd target = original.cast<double>();
     if (options_.correction != 0) {
       correct_for_inputs(target, statistics_, factor_, options_.correction);
+      if (!target.allFinite()) {
+        fail("tensor '", source_.name, "': its inputs are too large to correct its weights for");
+      }
     }
 
     Tile<F> tile;

@@ -37,16 +37,17 @@ struct HessianFactor {
   return order;
 }
 
-/// Factors a Hessian, [cols][cols], with `damping` times its mean diagonal added; where that is not
-/// positive definite, with ten times as much, and so on. Nothing where it is not positive definite
-/// with the whole mean added, which takes entries that no sums of squares have.
+/// Factors a Hessian, [cols][cols], with `damping` (1e-6 or more) times its mean diagonal added;
+/// where that is not positive definite, with ten times as much, and so on up to the whole mean.
+/// Nothing where that is not enough, which takes entries that no sums of squares have.
 [[nodiscard]] inline std::optional<HessianFactor> factor_hessian(const Eigen::MatrixXd& hessian,
                                                                  std::vector<Index> order,
                                                                  double damping, ExecutorRef pool) {
   const Index size = hessian.rows();
   const double mean = hessian.diagonal().mean();
   HessianFactor factor{std::move(order), {}, 0};
-  for (double relative = std::max(damping, 1e-6); relative < 2; relative *= 10) {
+  for (double relative = std::max(damping, 1e-6), last = 0; last < 1;
+       last = relative, relative = std::min(10 * relative, 1.0)) {
     // Inputs that were all zero leave no other way to scale the identity.
     factor.damping = mean > 0 ? relative * mean : 1;
     Eigen::MatrixXd lower(size, size);
