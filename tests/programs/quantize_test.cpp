@@ -105,7 +105,7 @@ TEST_CASE("a calibrated method is nearer to the model than round-to-nearest, and
   CHECK_FALSE(std::filesystem::exists(out));
 
   // What was rounded to nearest without a look at its inputs has no errors to report.
-  const Json floats =
+  const auto floats =
       run_program("quantize", {"--option", "damping=0.1", shipped_model(), out, "--format",
                                "bfloat16", "--method", "gptq", "--calibration", shipped_text(),
                                "--samples", "1", "--window", "32", "--json"})
