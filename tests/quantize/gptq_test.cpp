@@ -30,36 +30,45 @@ CalibratedMatrix gptq(const Matrix& weights, const AnyFormat& format,
   return quantize_gptq(weight_source("w", weights), format, {10, hessian, {}}, options, pool);
 }
 
-/// GPTQ as its paper derives it, a row at a time: the inverse of the damped Hessian of the inputs
-/// that are left, from which each input is eliminated when its code is chosen.
+/// GPTQ as its paper derives it: the inverse of the damped Hessian of the inputs that are left,
+/// from which each input is eliminated when its codes are chosen.
 template <GridFormat F>
-Eigen::RowVectorXd reference_row(const Eigen::RowVectorXf& weights, const F& format,
-                                 const Eigen::MatrixXd& hessian, const GptqOptions& options) {
+Eigen::MatrixXd reference_weights(const Matrix& weights, const F& format,
+                                  const Eigen::MatrixXd& hessian, const GptqOptions& options) {
+  using Grid = typename GridOf<F>::Grid;
+  const Index rows = weights.rows();
   const Index cols = weights.cols();
   const Index group_size = format.layout(cols).group_size;
   Eigen::MatrixXd damped = hessian;
   damped.diagonal().array() += options.damping * hessian.diagonal().mean();
   Eigen::MatrixXd inverse = damped.inverse();
-  Eigen::RowVectorXd left = weights.cast<double>();
-  Eigen::RowVectorXd result(cols);
-  std::vector<typename GridOf<F>::Grid> grids(static_cast<std::size_t>(cols));
-  const auto make_grid = [&](Index first) {
+  Eigen::MatrixXd left = weights.cast<double>();
+  Eigen::MatrixXd result(rows, cols);
+  std::vector<std::vector<Grid>> grids(static_cast<std::size_t>(cols));  // by group, then row
+  const auto make_grids = [&](Index first) {
     const Index size = std::min(group_size, cols - first);
-    const Eigen::RowVectorXf group = left.segment(first, size).cast<float>();
-    grids[static_cast<std::size_t>(first / group_size)] =
-        GridOf<F>::make(format, {group.data(), static_cast<std::size_t>(size)}, "w");
+    auto& of_group = grids[static_cast<std::size_t>(first / group_size)];
+    for (Index row = 0; row < rows; ++row) {
+      const Eigen::RowVectorXf group = left.row(row).segment(first, size).cast<float>();
+      of_group.push_back(
+          GridOf<F>::make(format, {group.data(), static_cast<std::size_t>(size)}, "w"));
+    }
   };
   if (options.act_order) {
-    for (Index first = 0; first < cols; first += group_size) make_grid(first);
+    for (Index first = 0; first < cols; first += group_size) make_grids(first);
   }
   std::vector<Index> order = quantization_order(hessian, options.act_order);
   std::reverse(order.begin(), order.end());
   for (const Index input : order) {
-    if (!options.act_order && input % group_size == 0) make_grid(input);
-    const auto& grid = grids[static_cast<std::size_t>(input / group_size)];
-    result[input] = GridOf<F>::value(grid, GridOf<F>::code(grid, static_cast<float>(left[input])));
-    const double error = (left[input] - result[input]) / inverse(input, input);
-    left -= error * inverse.row(input);
+    if (!options.act_order && input % group_size == 0) make_grids(input);
+    const auto& of_group = grids[static_cast<std::size_t>(input / group_size)];
+    for (Index row = 0; row < rows; ++row) {
+      const Grid& grid = of_group[static_cast<std::size_t>(row)];
+      const auto weight = static_cast<float>(left(row, input));
+      result(row, input) = GridOf<F>::value(grid, GridOf<F>::code(grid, weight));
+    }
+    const Eigen::VectorXd errors = (left.col(input) - result.col(input)) / inverse(input, input);
+    left -= errors * inverse.row(input);
     inverse -= (inverse.col(input) * inverse.row(input) / inverse(input, input)).eval();
   }
   return result;
@@ -116,10 +125,11 @@ TEST_CASE("GPTQ is the paper's, for every format and shape", "[gptq]") {
         std::visit(
             [&]<class F>(const F& format) {
               if constexpr (GridFormat<F>) {
+                const Eigen::MatrixXd reference =
+                    reference_weights(weights, format, hessian, options);
                 for (Index row = 0; row < shape.rows; ++row) {
                   const Eigen::RowVectorXd original = weights.row(row).cast<double>();
-                  Eigen::RowVectorXd expected =
-                      reference_row(weights.row(row), format, hessian, options);
+                  Eigen::RowVectorXd expected = reference.row(row);
                   const double damping = found.report.damping;
                   double error = error_of(expected - original, hessian, damping);
                   const Eigen::RowVectorXd rounded = nearest.row(row).cast<double>();
