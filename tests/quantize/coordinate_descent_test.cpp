@@ -111,7 +111,7 @@ TEST_CASE("the best method's bytes do not depend on the number of threads",
   const Matrix weights = test::random_inputs(70, 90, 34);
   const Eigen::MatrixXd seen = test::random_inputs(300, 90, 35).cast<double>();
   const Eigen::MatrixXd exact = seen + 0.1 * test::random_inputs(300, 90, 36).cast<double>();
-  const InputStatistics statistics{300, seen.transpose() * seen, seen.transpose() * exact};
+  const InputStatistics statistics{seen.transpose() * seen, seen.transpose() * exact};
   for (const AnyFormat& format : test::all_formats()) {
     INFO(describe_format(format));
     const auto run = [&](int threads) {
@@ -131,6 +131,6 @@ TEST_CASE("correction without the float model's inputs is refused", "[coordinate
   ThreadPool pool(1);
   const Matrix weights = test::random_inputs(3, 5, 37);
   CHECK_THROWS_WITH(quantize_gptq(weight_source("w", weights), GroupInt<4>{},
-                                  {9, test::random_hessian(9, 5, 1), {}}, {.correction = 1}, pool),
+                                  {test::random_hessian(9, 5, 1), {}}, {.correction = 1}, pool),
                     Catch::Matchers::ContainsSubstring("tensor 'w'"));
 }

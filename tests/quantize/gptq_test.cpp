@@ -27,7 +27,7 @@ CalibratedMatrix gptq(const Matrix& weights, const AnyFormat& format,
                       const Eigen::MatrixXd& hessian, const GptqOptions& options = {},
                       int threads = 2) {
   ThreadPool pool(threads);
-  return quantize_gptq(weight_source("w", weights), format, {10, hessian, {}}, options, pool);
+  return quantize_gptq(weight_source("w", weights), format, {hessian, {}}, options, pool);
 }
 
 /// GPTQ as its paper derives it: the inverse of the damped Hessian of the inputs that are left,

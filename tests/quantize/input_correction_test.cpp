@@ -16,7 +16,7 @@ TEST_CASE("corrected weights reproduce the outputs of the exact inputs best",
     const Matrix seen = exact + 0.2F * test::random_inputs(4 * cols, cols, 2);
     const Eigen::MatrixXd x = exact.cast<double>();
     const Eigen::MatrixXd y = seen.cast<double>();
-    const InputStatistics statistics{4 * cols, y.transpose() * y, y.transpose() * x};
+    const InputStatistics statistics{y.transpose() * y, y.transpose() * x};
     const auto factor = factor_hessian(statistics.hessian,
                                        quantization_order(statistics.hessian, true), 0.01, pool);
     REQUIRE(factor);
@@ -34,7 +34,7 @@ TEST_CASE("corrected weights reproduce the outputs of the exact inputs best",
             1e-9 * weights.cwiseAbs().maxCoeff());
     }
     Eigen::MatrixXd same = weights;
-    correct_for_inputs(same, {cols, statistics.hessian, statistics.hessian}, *factor, 1);
+    correct_for_inputs(same, {statistics.hessian, statistics.hessian}, *factor, 1);
     CHECK((same - weights).cwiseAbs().maxCoeff() < 1e-12 * weights.cwiseAbs().maxCoeff());
   }
 }

@@ -103,7 +103,8 @@ inline void multiply_code_tiles(const MatmulTask& task, Index first_tile, Index 
         unpack_codes<Isa, F, true, Panels == 1>(weights, std::min(panel + p, task.end_panel - 1),
                                                 first, count, scratch.blocks[p]);
       }
-      // What each panel goes on with: its next block, or the panel of the next group.
+      // What each panel goes on with: its next block, or the panel of the next group. (A panel
+      // alone is asked for where it is unpacked.)
       ComingWeights coming[Panels];
       const Index token_loops = simd::tile_side * divide_up(count, 2 * size);
       const Index lines =

@@ -230,7 +230,7 @@ class Calibration {
       if (hessian) hessian->add(own, window_, pool_);
       if (cross) cross->add(own, exact, window_, pool_);
     }
-    InputStatistics statistics{.tokens = windows_ * window_, .hessian = {}, .cross = {}};
+    InputStatistics statistics;
     if (hessian) statistics.hessian = std::move(*hessian).finish();
     if (cross) statistics.cross = std::move(*cross).finish();
     for (const TensorSpec* spec : specs) {

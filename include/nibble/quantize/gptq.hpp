@@ -44,6 +44,8 @@ struct GptqOptions {
   /// Rounds of CoordinateDescent afterwards: scales, then codes.
   int refinements = 0;
 
+  [[nodiscard]] CalibrationNeeds needs() const noexcept { return {correction != 0}; }
+
   friend bool operator==(const GptqOptions&, const GptqOptions&) = default;
 };
 
@@ -263,7 +265,7 @@ class Quantization {
                                                     const InputStatistics& statistics,
                                                     const GptqOptions& options, ExecutorRef pool) {
   require_sides(source.rows, source.cols);
-  require_statistics(statistics, {options.correction != 0}, source.cols, source.name);
+  require_statistics(statistics, options.needs(), source.cols, source.name);
   const auto nearest = [&] {
     return CalibratedMatrix{RoundToNearest().quantize(source, format, pool),
                             {.nearest_rows = source.rows}};
@@ -291,7 +293,7 @@ class Gptq {
   static constexpr std::string_view name = "gptq";
   GptqOptions options;
 
-  [[nodiscard]] CalibrationNeeds needs() const noexcept { return {options.correction != 0}; }
+  [[nodiscard]] CalibrationNeeds needs() const noexcept { return options.needs(); }
   [[nodiscard]] CalibratedMatrix quantize(const WeightSource& source, const AnyFormat& format,
                                           const InputStatistics& statistics,
                                           ExecutorRef pool) const {

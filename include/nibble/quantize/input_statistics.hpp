@@ -14,7 +14,6 @@ namespace nibble {
 /// Of a Linear's inputs X', as the partly quantized model makes them, and X, as the float model
 /// does; [tokens][cols] each.
 struct InputStatistics {
-  Index tokens = 0;
   Eigen::MatrixXd hessian;  // X'^T X', [cols][cols]
   Eigen::MatrixXd cross;    // X'^T X, [cols][cols]; empty where nobody asked for it
 };
