@@ -273,16 +273,7 @@ struct LoadedRow {
   return std::isfinite(share) ? fixed(100 * share, 1) : "-";
 }
 
-/// A phase's multiply-accumulates over the rate of the matrix registers, in percent.
-[[nodiscard]] std::string percent_of_tiles(const Phase& phase, const LimitReadings& readings) {
-  const auto& peaks = readings.peaks[static_cast<std::size_t>(on_tiles(phase.arithmetic))];
-  return on_tiles(phase.arithmetic) == phase.arithmetic
-             ? "-"
-             : percent(phase.per_second(phase.macs) / median(peaks));
-}
-
-Table make_table(const std::vector<BenchSubject>& subjects, const MachineLimits& machine,
-                 const LimitReadings& readings) {
+Table make_table(const std::vector<BenchSubject>& subjects, const MachineLimits& machine) {
   const bool tiles = !machine.instruction(Arithmetic::Int8Tiles).empty();
   const BenchSizes& sizes = subjects.front().sizes();
   Table table{{"format", "MB/token"}};
@@ -305,7 +296,10 @@ Table make_table(const std::vector<BenchSubject>& subjects, const MachineLimits&
     if (const Phase& phase = subject.prompt(); sizes.prompt > 0) {
       row.push_back(significant(phase.per_second(static_cast<double>(phase.tokens))));
       add_rate(phase, phase.macs, phase.share_of_peak());
-      if (tiles) row.push_back(percent_of_tiles(phase, readings));
+      if (tiles) {
+        const bool used = on_tiles(phase.arithmetic) != phase.arithmetic;
+        row.push_back(used ? percent(phase.share_of_tiles()) : "-");
+      }
     }
     if (const Phase& phase = subject.decode(); sizes.generate > 0) {
       row.push_back(significant(phase.per_second(static_cast<double>(phase.tokens))));
@@ -423,7 +417,7 @@ void bench(const Options& options) {
   }
   std::cout << source.name << ": " << describe_setting(pool, &options.run)
             << (options.mapped ? ", mapped weights" : "") << "\n\n"
-            << aligned_table(make_table(subjects, machine, readings)) << '\n'
+            << aligned_table(make_table(subjects, machine)) << '\n'
             << describe_limits(machine, readings) << '\n';
   if (sizes.prompt > 0) std::cout << "prompt: " << sizes.prompt << " tokens; ";
   if (sizes.generate > 0) {

@@ -47,8 +47,9 @@ struct LimitReadings {
 /// A run of a phase, and the medians of the limits just before and after it.
 struct SpeedSample {
   double seconds = 0;
-  double read = 0;  // bytes per second
-  double peak = 0;  // MACs per second of the phase's arithmetic; 0 where there is none
+  double read = 0;   // bytes per second
+  double peak = 0;   // MACs per second of the phase's arithmetic; 0 where there is none
+  double tiles = 0;  // the same on matrix registers, or `peak` where there are none for it
 };
 
 /// A prompt, or some tokens decoded: what a run of it does, and how long the runs took.
@@ -75,6 +76,9 @@ struct Phase {
   /// Infinite where the arithmetic has no peak.
   [[nodiscard]] double share_of_peak() const {
     return median_of([&](const SpeedSample& s) { return macs / s.seconds / s.peak; });
+  }
+  [[nodiscard]] double share_of_tiles() const {
+    return median_of([&](const SpeedSample& s) { return macs / s.seconds / s.tiles; });
   }
 };
 
@@ -239,9 +243,11 @@ inline LimitReadings sample_speeds(std::span<BenchSubject> subjects, const Machi
     all.add(after);
     LimitReadings around = std::exchange(before, after);
     around.add(after);
-    const auto arithmetic = static_cast<std::size_t>(phase.arithmetic);
-    phase.samples.push_back(
-        {seconds, median(std::move(around.read)), median(std::move(around.peaks[arithmetic]))});
+    const auto peak_of = [&](Arithmetic arithmetic) {
+      return median(around.peaks[static_cast<std::size_t>(arithmetic)]);
+    };
+    phase.samples.push_back({seconds, median(around.read), peak_of(phase.arithmetic),
+                             peak_of(on_tiles(phase.arithmetic))});
   };
   for (Index done = 0; done < total; ++done) {
     report(progress, "sample", done, total);

@@ -21,6 +21,9 @@ namespace nibble {
 /// The alignment of every panel, page and packed row, in bytes: a cache line, an AVX-512 register.
 inline constexpr std::size_t alignment = 64;
 
+/// What a huge page of the system is taken to be, in bytes.
+inline constexpr std::size_t huge_page = std::size_t{2} << 20;
+
 /// A fixed number of bytes, all zero at first. Buffers of 2 MiB and more start at a multiple of
 /// that and ask the system for huge pages, which a sequential read is up to a third faster on. They
 /// take up memory to the end of the last one, unless they are `exact`.
@@ -73,8 +76,6 @@ class AlignedBuffer {
   }
 
  private:
-  static constexpr std::size_t huge_page = std::size_t{2} << 20;
-
   /// Takes up a multiple of `step` bytes.
   AlignedBuffer(std::size_t size, std::size_t step) : size_(size) {
     if (size == 0) return;

@@ -26,17 +26,27 @@ struct AttentionTask {
   Index stride = 0;                         // floats between tokens, of queries and output
   const std::byte* const* pages = nullptr;  // of the cache, by position / 64
   KvPageLayout layout;
-  std::size_t head_offset = 0;  // of the layer's KV head in a page
-  Index position = 0;           // of the first token
-  Index window = 0;             // positions that a token sees, its own included; 0: all
-  float scale = 1;              // of the products q k
-  float* output = nullptr;      // as `queries`
-  float* scratch = nullptr;     // [attention_scratch_size(layout, rows())], 64-byte aligned
+  std::size_t head_offset = 0;           // of the layer's KV head in a page
+  Index position = 0;                    // of the first token
+  Index window = 0;                      // positions that a token sees, its own included; 0: all
+  float scale = 1;                       // of the products q k
+  const std::byte* following = nullptr;  // what the next task begins with, to be asked for ahead
+  float* output = nullptr;               // as `queries`
+  float* scratch = nullptr;  // [attention_scratch_size(layout, rows())], 64-byte aligned
 
   [[nodiscard]] Index rows() const noexcept { return tokens * query_heads; }
   /// The first position that a token of the block sees.
   [[nodiscard]] Index first_visible(Index token) const noexcept {
     return window == 0 ? 0 : std::max(position + token + 1 - window, Index{0});
+  }
+  /// The first page that the block sees, and the last.
+  [[nodiscard]] Index first_page() const noexcept { return first_visible(0) / page_positions; }
+  [[nodiscard]] Index last_page() const noexcept {
+    return (position + tokens - 1) / page_positions;
+  }
+  /// The KV head's part of a page.
+  [[nodiscard]] const std::byte* head_of(Index page) const noexcept {
+    return pages[page] + head_offset;
   }
 };
 
@@ -79,8 +89,7 @@ class AttentionBlock {
 
   void run() const noexcept {
     begin();
-    const Index first_page = task_.first_visible(0) / page_positions;
-    for (Index page = first_page; page <= last_page(); ++page) take_page(page);
+    for (Index page = task_.first_page(); page <= task_.last_page(); ++page) take_page(page);
     end();
   }
 
@@ -104,8 +113,10 @@ class AttentionBlock {
             scratch_.outputs + row * layout().padded_dim()};
   }
 
-  [[nodiscard]] Index last_page() const noexcept {
-    return (task_.position + task_.tokens - 1) / page_positions;
+  /// What is used after a page: the next one, and after the last what the next task begins with.
+  [[nodiscard]] const std::byte* after(Index page) const noexcept {
+    if (page < task_.last_page()) return task_.head_of(page + 1);
+    return task_.following == nullptr ? task_.head_of(page) : task_.following;
   }
   [[nodiscard]] const KvPageLayout& layout() const noexcept { return task_.layout; }
 
@@ -141,10 +152,10 @@ class AttentionBlock {
         task_.window == 0
             ? task_.tokens
             : std::min(task_.tokens, start + page_positions - 1 + task_.window - task_.position);
-    const std::byte* head = task_.pages[page] + task_.head_offset;
+    const std::byte* head = task_.head_of(page);
     const T* keys = reinterpret_cast<const T*>(head);
     const T* values = reinterpret_cast<const T*>(head + layout().key_bytes());
-    NextPage next(task_.pages[std::min(page + 1, last_page())] + task_.head_offset, layout());
+    NextPage next(after(page), layout());
     if constexpr (!std::is_same_v<T, float>) {
       // Many rows share one conversion; a few read as they go.
       if ((end - first) * task_.query_heads > 2 * tile_rows<Isa>) {

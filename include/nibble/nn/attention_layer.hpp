@@ -142,27 +142,36 @@ class AttentionLayer {
 
     const float scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
     const auto blocks = static_cast<Index>(scratch.blocks.size());
-    execution.pool.run(blocks * shape_.kv_heads, [&](Index task, int worker) {
+    const Index tasks = blocks * shape_.kv_heads;
+    const auto make_task = [&](Index index) {
       // One head after the other, so that its pages are still near; late positions, which take
       // long, first, so that the threads finish together.
-      const Index kv_head = task / blocks;
-      const auto block_index = static_cast<std::size_t>(blocks - 1 - task % blocks);
-      const TokenBlock& block = scratch.blocks[block_index];
+      const Index kv_head = index / blocks;
+      const TokenBlock& block =
+          scratch.blocks[static_cast<std::size_t>(blocks - 1 - index % blocks)];
       const TokenPlace& token = tokens[static_cast<std::size_t>(block.first)];
       const KvPageLayout& layout = token.cache->layout();
       const Index offset = (block.first * shape_.heads + kv_head * group) * shape_.head_dim;
-      execution.kernels.attention({.queries = queries + offset,
-                                   .tokens = block.count,
-                                   .query_heads = group,
-                                   .stride = shape_.heads * shape_.head_dim,
-                                   .pages = token.cache->pages(),
-                                   .layout = layout,
-                                   .head_offset = layout.head_offset(layer, kv_head),
-                                   .position = token.position,
-                                   .window = shape_.window,
-                                   .scale = scale,
-                                   .output = heads + offset,
-                                   .scratch = memory + worker * room});
+      return AttentionTask{.queries = queries + offset,
+                           .tokens = block.count,
+                           .query_heads = group,
+                           .stride = shape_.heads * shape_.head_dim,
+                           .pages = token.cache->pages(),
+                           .layout = layout,
+                           .head_offset = layout.head_offset(layer, kv_head),
+                           .position = token.position,
+                           .window = shape_.window,
+                           .scale = scale,
+                           .output = heads + offset};
+    };
+    execution.pool.run(tasks, [&](Index index, int worker) {
+      AttentionTask task = make_task(index);
+      if (const Index following = index + execution.pool.size(); following < tasks) {
+        const AttentionTask next = make_task(following);
+        task.following = next.head_of(next.first_page());
+      }
+      task.scratch = memory + worker * room;
+      execution.kernels.attention(task);
     });
   }
 

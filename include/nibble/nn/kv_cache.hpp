@@ -20,8 +20,8 @@ namespace nibble {
 class KvPool {
  public:
   /// `budget` in bytes bounds the memory of the pages that exist at a time; it is taken as pages
-  /// are first needed, a few at a time so that most of it comes in huge pages, and given back with
-  /// the pool. Throws Error for a layout without layers, heads or elements, and where not even one
+  /// are first needed, as many at a time as fill huge pages best, and given back with the pool.
+  /// Throws Error for a layout without layers, heads or elements, and where not even one
   /// page fits.
   KvPool(const KvPageLayout& layout, std::size_t budget) : layout_(layout) {
     const auto refuse = [&](const char* why) {
@@ -52,8 +52,7 @@ class KvPool {
         fail("the KV budget of ", page_limit_, " pages of ", page_positions,
              " positions is used up");
       }
-      const std::size_t wanted = std::max<std::size_t>(slab_bytes / layout_.page_bytes(), 1);
-      const std::size_t pages = std::min(wanted, page_limit_ - page_count_);
+      const std::size_t pages = std::min(slab_pages(), page_limit_ - page_count_);
       if (slabs_.size() == slabs_.capacity()) slabs_.reserve(2 * slabs_.size() + 1);
       free_.reserve(page_count_ + pages);  // so that release never allocates
       std::byte* slab =
@@ -74,7 +73,22 @@ class KvPool {
   }
 
  private:
-  static constexpr std::size_t slab_bytes = std::size_t{8} << 20;
+  /// Pages that come together: about 8 to 24 MiB, of which the least share lies beyond the last
+  /// whole huge page, where every 4 KiB would cost attention a lookup of their address.
+  [[nodiscard]] std::size_t slab_pages() const noexcept {
+    const std::size_t bytes = layout_.page_bytes();
+    const std::size_t fewest = divide_up(4 * huge_page, bytes);
+    const std::size_t most = std::max(12 * huge_page / bytes, fewest);
+    const auto share_beyond = [&](std::size_t pages) {
+      const std::size_t size = pages * bytes;
+      return static_cast<double>(size % huge_page) / static_cast<double>(size);
+    };
+    std::size_t best = fewest;
+    for (std::size_t pages = fewest; pages <= most; ++pages) {
+      if (share_beyond(pages) < share_beyond(best)) best = pages;
+    }
+    return best;
+  }
 
   KvPageLayout layout_;
   std::size_t page_limit_ = 0;
