@@ -230,8 +230,12 @@ TEST_CASE("a block of tokens against a float64 softmax, and against its rows alo
         const Index position =
             std::max(ends[test::random_integer<std::size_t>(random, 0, 4)] - tokens, Index{0});
         const auto queries = test::random_floats(random, tokens * heads * dim, 2.0F);
-        for (const Index window :
-             {Index{0}, Index{1}, Index{64}, test::random_integer<Index>(random, 2, 200)}) {
+        // Two windows each, one that spans pages and one that need not.
+        const Index wide = test::random_integer<int>(random, 0, 1) == 0 ? 0 : 64;
+        const Index other = test::random_integer<int>(random, 0, 2) == 0
+                                ? 1
+                                : test::random_integer<Index>(random, 2, 200);
+        for (const Index window : {wide, other}) {
           const auto first_of = [&](Index token) {
             return window == 0 ? 0 : std::max(position + token - window + 1, Index{0});
           };
@@ -239,10 +243,13 @@ TEST_CASE("a block of tokens against a float64 softmax, and against its rows alo
             return static_cast<std::size_t>(token * heads * dim);
           };
           const auto width = static_cast<std::size_t>(heads * dim);
-          // Some of the tokens, since float64 takes long.
-          std::vector<Index> checked;
-          for (Index token = 0; token < tokens; token += 16) checked.push_back(token);
-          if (checked.back() != tokens - 1) checked.push_back(tokens - 1);
+          // Some of the tokens, since float64 takes long: the first, the last and any between,
+          // at most 16 apart.
+          std::vector<Index> checked{0};
+          while (checked.back() < tokens - 1) {
+            const Index next = checked.back() + test::random_integer<Index>(random, 1, 16);
+            checked.push_back(std::min(next, tokens - 1));
+          }
           std::vector<Expected> expected;
           for (const Index token : checked) {
             expected.push_back(softmax_attention(cache,
@@ -258,7 +265,7 @@ TEST_CASE("a block of tokens against a float64 softmax, and against its rows alo
                   differences(std::span(found).subspan(begin_of(checked[i]), width), expected[i]);
             }
             int other_bits = 0;
-            for (Index token = 0; token < tokens; ++token) {
+            for (const Index token : checked) {
               const auto query = std::span(queries).subspan(begin_of(token), width);
               const auto alone =
                   run_block(*table, cache, query, 1, position + token, window, scale);

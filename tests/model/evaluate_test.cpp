@@ -94,6 +94,38 @@ TEST_CASE("a model does not differ from itself, and threads change nothing") {
   CHECK(itself.perplexity == Approx(plain.perplexity).epsilon(1e-9));
 }
 
+TEST_CASE("models evaluated together have the bits of each alone") {
+  const TinyFolder folder;
+  const ModelFolder files = folder.open();
+  ThreadPool pool(2);
+  const Decoder original = loaded(files, pool);
+  const Decoder coarse = quantized(files, uniform_recipe("int3"), pool);
+  const Decoder fine = quantized(files, uniform_recipe("int8"), pool);
+  const std::vector<TokenId> tokens = random_tokens(53, 401);
+  const EvaluateOptions options{.window = 130};
+  const EvaluatedModel reference{&original, ActivationMode::Float, KvType::Float32};
+  const std::vector<EvaluatedModel> models{
+      {&coarse}, {&fine, ActivationMode::Float, KvType::BFloat16}, reference};
+  for (const EvaluatedModel* against : {&reference, static_cast<const EvaluatedModel*>(nullptr)}) {
+    const std::vector<Evaluation> together =
+        evaluate_models(models, against, tokens, options, pool);
+    REQUIRE(together.size() == models.size());
+    for (std::size_t i = 0; i < models.size(); ++i) {
+      CAPTURE(i, against != nullptr);
+      const Evaluation alone = evaluate(models[i], against, tokens, options, pool);
+      CHECK(together[i].perplexity == alone.perplexity);
+      CHECK(together[i].tokens == alone.tokens);
+      CHECK(together[i].windows == alone.windows);
+      if (against == nullptr) {
+        CHECK(std::isnan(together[i].kl_divergence));
+        continue;
+      }
+      CHECK(together[i].kl_divergence == alone.kl_divergence);
+      CHECK(together[i].top1_agreement == alone.top1_agreement);
+    }
+  }
+}
+
 TEST_CASE("windows are counted without the incomplete one, and can be limited") {
   const TinyFolder folder;
   ThreadPool pool(1);
@@ -136,6 +168,11 @@ TEST_CASE("what cannot be evaluated is refused") {
   REQUIRE_ERROR(run(&narrow_model, 50),
                 "a window of 50 tokens is longer than the model's context of 20");
   REQUIRE_ERROR(run(&other_model, 50), "the reference has a vocabulary of 54, the model one of 53");
+  const std::vector<EvaluatedModel> different{model, other_model};
+  REQUIRE_ERROR(evaluate_models(different, nullptr, tokens, {.window = 50}, pool),
+                "another model has a vocabulary of 54, the model one of 53");
+  REQUIRE_ERROR(evaluate_models({}, nullptr, tokens, {.window = 50}, pool),
+                "there is no model to evaluate");
   REQUIRE_ERROR(run(nullptr, 100), "a text of 100 tokens is too short for a window of 100");
   REQUIRE_ERROR(evaluate({&infinite}, nullptr, tokens, {.window = 10}, pool),
                 "logits are not numbers");

@@ -1,6 +1,7 @@
 // Round-to-nearest against the figures of the GPTQ authors' grid in PyTorch, on a whole book.
 
 #include <cmath>
+#include <vector>
 
 #include <nibble/io/json.hpp>
 #include <nibble/io/text_file.hpp>
@@ -54,14 +55,21 @@ void check_rows(const std::string& model_name, const std::vector<QualityRow>& ro
   ThreadPool pool;
   const Decoder decoder = loaded(folder, pool);
   const EvaluatedModel reference{&decoder, ActivationMode::Float, KvType::Float32};
+  std::vector<Decoder> packed;
   for (const QualityRow& row : rows) {
-    const auto& expected = reference_file.at(model_name + " | RTN " + row.name);
-    const Decoder packed = quantized(
+    packed.push_back(quantized(
         folder, uniform_recipe(row.format, {.group_size = row.group, .asymmetric = row.asymmetric}),
-        pool);
-    const EvaluatedModel model{&packed, ActivationMode::Float, KvType::Float32};
-    const Evaluation found = evaluate(model, &reference, tokens, {}, pool);
-    CAPTURE(model_name, row.name, found.perplexity, found.kl_divergence);
+        pool));
+  }
+  std::vector<EvaluatedModel> models;
+  for (const Decoder& model : packed) {
+    models.push_back({&model, ActivationMode::Float, KvType::Float32});
+  }
+  const auto evaluations = evaluate_models(models, &reference, tokens, {}, pool);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto& expected = reference_file.at(concat(model_name, " | RTN ", rows[i].name));
+    const Evaluation& found = evaluations[i];
+    CAPTURE(model_name, rows[i].name, found.perplexity, found.kl_divergence);
     CHECK(std::abs(found.perplexity - expected.at("ppl").get<double>()) <= perplexity_bound);
     const auto divergence = expected.at("kld").get<double>();
     CHECK(std::abs(found.kl_divergence - divergence) <= 0.01 * divergence);

@@ -30,18 +30,37 @@ CalibratedMatrix gptq(const Matrix& weights, const AnyFormat& format,
   return quantize_gptq(weight_source("w", weights), format, {hessian, {}}, options, pool);
 }
 
-/// GPTQ as its paper derives it: the inverse of the damped Hessian of the inputs that are left,
-/// from which each input is eliminated when its codes are chosen.
+/// The inputs in the order in which their codes are chosen, and with each what an error of one
+/// passes on: row i of the inverse of the damped Hessian of the inputs that are left, divided by
+/// its element i. It depends on no weight.
+struct Elimination {
+  std::vector<Index> order;
+  std::vector<Eigen::RowVectorXd> rows;
+};
+
+/// As the paper derives it: each input is eliminated from the inverse when its codes are chosen.
+Elimination eliminate(const Eigen::MatrixXd& hessian, const GptqOptions& options) {
+  Elimination elimination{quantization_order(hessian, options.act_order), {}};
+  std::reverse(elimination.order.begin(), elimination.order.end());
+  Eigen::MatrixXd damped = hessian;
+  damped.diagonal().array() += options.damping * hessian.diagonal().mean();
+  Eigen::MatrixXd inverse = damped.inverse();
+  for (const Index input : elimination.order) {
+    const Eigen::VectorXd column = inverse.col(input);
+    elimination.rows.push_back(inverse.row(input) / inverse(input, input));
+    inverse.noalias() -= column * elimination.rows.back();
+  }
+  return elimination;
+}
+
+/// GPTQ as its paper derives it.
 template <GridFormat F>
 Eigen::MatrixXd reference_weights(const Matrix& weights, const F& format,
-                                  const Eigen::MatrixXd& hessian, const GptqOptions& options) {
+                                  const Elimination& elimination, const GptqOptions& options) {
   using Grid = typename GridOf<F>::Grid;
   const Index rows = weights.rows();
   const Index cols = weights.cols();
   const Index group_size = format.layout(cols).group_size;
-  Eigen::MatrixXd damped = hessian;
-  damped.diagonal().array() += options.damping * hessian.diagonal().mean();
-  Eigen::MatrixXd inverse = damped.inverse();
   Eigen::MatrixXd left = weights.cast<double>();
   Eigen::MatrixXd result(rows, cols);
   std::vector<std::vector<Grid>> grids(static_cast<std::size_t>(cols));  // by group, then row
@@ -57,9 +76,8 @@ Eigen::MatrixXd reference_weights(const Matrix& weights, const F& format,
   if (options.act_order) {
     for (Index first = 0; first < cols; first += group_size) make_grids(first);
   }
-  std::vector<Index> order = quantization_order(hessian, options.act_order);
-  std::reverse(order.begin(), order.end());
-  for (const Index input : order) {
+  for (std::size_t i = 0; i < elimination.order.size(); ++i) {
+    const Index input = elimination.order[i];
     if (!options.act_order && input % group_size == 0) make_grids(input);
     const auto& of_group = grids[static_cast<std::size_t>(input / group_size)];
     for (Index row = 0; row < rows; ++row) {
@@ -67,9 +85,8 @@ Eigen::MatrixXd reference_weights(const Matrix& weights, const F& format,
       const auto weight = static_cast<float>(left(row, input));
       result(row, input) = GridOf<F>::value(grid, GridOf<F>::code(grid, weight));
     }
-    const Eigen::VectorXd errors = (left.col(input) - result.col(input)) / inverse(input, input);
-    left -= errors * inverse.row(input);
-    inverse -= (inverse.col(input) * inverse.row(input) / inverse(input, input)).eval();
+    const Eigen::VectorXd errors = left.col(input) - result.col(input);
+    left.noalias() -= errors * elimination.rows[i];
   }
   return result;
 }
@@ -105,10 +122,11 @@ TEST_CASE("GPTQ is the paper's, for every format and shape", "[gptq]") {
   for (const Size shape : {Size{1, 1}, {3, 5}, {17, 33}, {35, 150}, {5, 300}}) {
     const Matrix weights = random_linear(shape.rows, shape.cols, 1);
     const Eigen::MatrixXd hessian = test::random_hessian(3 * shape.cols, shape.cols, 2);
-    for (const AnyFormat& any_format : grid_formats()) {
-      for (const bool act_order : {true, false}) {
+    for (const bool act_order : {true, false}) {
+      const GptqOptions options{.act_order = act_order};
+      const Elimination elimination = eliminate(hessian, options);
+      for (const AnyFormat& any_format : grid_formats()) {
         CAPTURE(shape.rows, shape.cols, describe_format(any_format), act_order);
-        const GptqOptions options{.act_order = act_order};
         const CalibratedMatrix found = gptq(weights, any_format, hessian, options);
         const Matrix stored = found.matrix.dequantize();
         const Matrix nearest = [&] {
@@ -126,7 +144,7 @@ TEST_CASE("GPTQ is the paper's, for every format and shape", "[gptq]") {
             [&]<class F>(const F& format) {
               if constexpr (GridFormat<F>) {
                 const Eigen::MatrixXd reference =
-                    reference_weights(weights, format, hessian, options);
+                    reference_weights(weights, format, elimination, options);
                 for (Index row = 0; row < shape.rows; ++row) {
                   const Eigen::RowVectorXd original = weights.row(row).cast<double>();
                   Eigen::RowVectorXd expected = reference.row(row);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include <nibble/core/progress.hpp>
@@ -64,6 +65,36 @@ namespace evaluate_detail {
   return weighted / sum - (largest + std::log(sum)) + model_total;
 }
 
+/// What positions say of a model: one, or the sum of several.
+struct Score {
+  double log_likelihood = 0;
+  double divergence = 0;
+  Index agreements = 0;
+
+  Score& operator+=(const Score& other) noexcept {
+    log_likelihood += other.log_likelihood;
+    divergence += other.divergence;
+    agreements += other.agreements;
+    return *this;
+  }
+};
+
+/// Of one position: its row of logits against the token that follows, and against the reference's
+/// row, empty where there is none.
+[[nodiscard]] inline Score score(std::span<const float> logits, TokenId next,
+                                 std::span<const float> reference) {
+  const double total = log_sum_exp(logits);
+  Score found{.log_likelihood = logits[static_cast<std::size_t>(next)] - total};
+  if (std::isnan(found.log_likelihood)) fail("the model's logits are not numbers");
+  if (reference.empty()) return found;
+  found.divergence = kl_divergence(reference, logits, total);
+  if (!std::isfinite(found.divergence)) {
+    fail("the KL divergence from the reference is ", found.divergence);
+  }
+  found.agreements = most_likely(reference) == most_likely(logits) ? 1 : 0;
+  return found;
+}
+
 /// One model going through windows.
 class Runner {
  public:
@@ -86,102 +117,110 @@ class Runner {
   Session session_;
 };
 
-}  // namespace evaluate_detail
-
-/// Evaluates a model on a text's tokens, against a reference where one is given. Throws Error
-/// where the text is shorter than a window, a window does not fit a model's context, or the two
-/// models' vocabularies differ, a logit is NaN, or the divergence is infinite; Cancelled as
-/// `progress`, counted in windows, says.
-[[nodiscard]] inline Evaluation evaluate(const EvaluatedModel& model,
+/// How many windows there are to evaluate. Throws as `evaluate_models`.
+[[nodiscard]] inline Index count_windows(std::span<const EvaluatedModel> models,
                                          const EvaluatedModel* reference,
                                          std::span<const TokenId> tokens,
-                                         const EvaluateOptions& options, ExecutorRef pool,
-                                         const Progress& progress = {}) {
-  using evaluate_detail::Runner;
+                                         const EvaluateOptions& options) {
+  if (models.empty()) fail("there is no model to evaluate");
   if (options.window < 1) fail("window: expected 1 or more, found ", options.window);
-  for (const EvaluatedModel* side : {&model, reference}) {
-    if (side == nullptr) continue;
-    const ModelConfig& config = side->decoder->config();
+  const Index vocabulary = models.front().decoder->config().vocab_size;
+  const auto check = [&](const EvaluatedModel& model, std::string_view what) {
+    const ModelConfig& config = model.decoder->config();
     if (options.window > config.max_positions) {
       fail("a window of ", options.window, " tokens is longer than the model's context of ",
            config.max_positions);
     }
-    if (config.vocab_size != model.decoder->config().vocab_size) {
-      fail("the reference has a vocabulary of ", config.vocab_size, ", the model one of ",
-           model.decoder->config().vocab_size);
+    if (config.vocab_size != vocabulary) {
+      fail(what, " has a vocabulary of ", config.vocab_size, ", the model one of ", vocabulary);
     }
-  }
+  };
+  for (const EvaluatedModel& model : models) check(model, "another model");
+  if (reference != nullptr) check(*reference, "the reference");
   const auto count = static_cast<Index>(tokens.size());
-  Index windows = (count - 1) / options.window;
+  const Index windows = (count - 1) / options.window;
   if (count < 2 || windows < 1) {
     fail("a text of ", count, " tokens is too short for a window of ", options.window,
          ", which needs one more");
   }
   for (const TokenId id : tokens) {
-    if (id < 0 || id >= model.decoder->config().vocab_size) {
-      fail("token id ", id, " is outside the vocabulary of ", model.decoder->config().vocab_size);
+    if (id < 0 || id >= vocabulary) {
+      fail("token id ", id, " is outside the vocabulary of ", vocabulary);
     }
   }
-  if (options.max_windows > 0) windows = std::min(windows, options.max_windows);
+  return options.max_windows > 0 ? std::min(windows, options.max_windows) : windows;
+}
 
+}  // namespace evaluate_detail
+
+/// Evaluates models on a text's tokens, all in one pass, against a reference where one is given,
+/// whose logits are worked out once. Each result has the bits of `evaluate` of its model. Throws
+/// Error where there is no model, the text is shorter than a window, a window does not fit a
+/// model's context, or the models' vocabularies differ, a logit is NaN, or a divergence is
+/// infinite; Cancelled as `progress`, counted in windows, says.
+[[nodiscard]] inline std::vector<Evaluation> evaluate_models(std::span<const EvaluatedModel> models,
+                                                             const EvaluatedModel* reference,
+                                                             std::span<const TokenId> tokens,
+                                                             const EvaluateOptions& options,
+                                                             ExecutorRef pool,
+                                                             const Progress& progress = {}) {
+  using evaluate_detail::Runner, evaluate_detail::Score;
+  const Index windows = evaluate_detail::count_windows(models, reference, tokens, options);
   constexpr Index chunk = 256;  // tokens whose logits are held at a time
-  Runner runner(model, options.window, pool);
+  std::vector<Runner> runners;
+  for (const EvaluatedModel& model : models) runners.emplace_back(model, options.window, pool);
   std::optional<Runner> reference_runner;
   if (reference != nullptr) reference_runner.emplace(*reference, options.window, pool);
-  struct Position {
-    double log_likelihood = 0;
-    double divergence = 0;
-    bool agrees = false;
-  };
-  std::vector<Position> positions(static_cast<std::size_t>(chunk));
-  double log_likelihood = 0;
-  double divergence = 0;
-  Index agreements = 0;
+  std::vector<Score> positions(static_cast<std::size_t>(chunk));
+  std::vector<Score> totals(models.size());
 
   for (Index window = 0; window < windows; ++window) {
     report(progress, "evaluating", window, windows);
-    runner.restart();
+    for (Runner& runner : runners) runner.restart();
     if (reference_runner) reference_runner->restart();
     for (Index first = 0; first < options.window; first += chunk) {
       const Index size = std::min(chunk, options.window - first);
       const auto start = static_cast<std::size_t>(window * options.window + first);
       const auto inputs = tokens.subspan(start, static_cast<std::size_t>(size));
-      const Eigen::Map<const Matrix> logits = runner.advance(inputs);
       const float* reference_logits =
           reference_runner ? reference_runner->advance(inputs).data() : nullptr;
-      const auto vocabulary = static_cast<std::size_t>(logits.cols());
-      pool.run(size, [&](Index i, int) {
-        const auto row = static_cast<std::size_t>(i);
-        const std::span<const float> own(logits.data() + row * vocabulary, vocabulary);
-        const auto target = static_cast<std::size_t>(tokens[start + row + 1]);
-        Position& position = positions[row];
-        const double total = evaluate_detail::log_sum_exp(own);
-        position.log_likelihood = own[target] - total;
-        if (std::isnan(position.log_likelihood)) fail("the model's logits are not numbers");
-        if (reference_logits == nullptr) return;
-        const std::span<const float> other(reference_logits + row * vocabulary, vocabulary);
-        position.divergence = evaluate_detail::kl_divergence(other, own, total);
-        if (!std::isfinite(position.divergence)) {
-          fail("the KL divergence from the reference is ", position.divergence);
-        }
-        position.agrees = most_likely(other) == most_likely(own);
-      });
-      for (Index i = 0; i < size; ++i) {
-        const Position& position = positions[static_cast<std::size_t>(i)];
-        log_likelihood += position.log_likelihood;
-        divergence += position.divergence;
-        agreements += position.agrees ? 1 : 0;
+      for (std::size_t model = 0; model < runners.size(); ++model) {
+        const Eigen::Map<const Matrix> logits = runners[model].advance(inputs);
+        const auto vocabulary = static_cast<std::size_t>(logits.cols());
+        pool.run(size, [&](Index i, int) {
+          const auto row = static_cast<std::size_t>(i);
+          const std::span<const float> own(logits.data() + row * vocabulary, vocabulary);
+          std::span<const float> other;
+          if (reference_logits != nullptr)
+            other = {reference_logits + row * vocabulary, vocabulary};
+          positions[row] = evaluate_detail::score(own, tokens[start + row + 1], other);
+        });
+        for (Index i = 0; i < size; ++i) totals[model] += positions[static_cast<std::size_t>(i)];
       }
     }
   }
   report(progress, "evaluating", windows, windows);
 
-  const auto predicted = static_cast<double>(windows * options.window);
+  const Index predicted = windows * options.window;
+  const auto mean = [&](double sum) { return sum / static_cast<double>(predicted); };
   const double none = std::numeric_limits<double>::quiet_NaN();
-  return {std::exp(-log_likelihood / predicted),
-          reference == nullptr ? none : divergence / predicted,
-          reference == nullptr ? none : static_cast<double>(agreements) / predicted,
-          windows * options.window, windows};
+  std::vector<Evaluation> evaluations;
+  for (const Score& total : totals) {
+    const auto agreements = static_cast<double>(total.agreements);
+    evaluations.push_back({std::exp(-mean(total.log_likelihood)),
+                           reference == nullptr ? none : mean(total.divergence),
+                           reference == nullptr ? none : mean(agreements), predicted, windows});
+  }
+  return evaluations;
+}
+
+/// Evaluates one model: see `evaluate_models`.
+[[nodiscard]] inline Evaluation evaluate(const EvaluatedModel& model,
+                                         const EvaluatedModel* reference,
+                                         std::span<const TokenId> tokens,
+                                         const EvaluateOptions& options, ExecutorRef pool,
+                                         const Progress& progress = {}) {
+  return evaluate_models({&model, 1}, reference, tokens, options, pool, progress).front();
 }
 
 }  // namespace nibble
