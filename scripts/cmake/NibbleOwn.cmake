@@ -37,8 +37,7 @@ endif()
 
 # nibble::dispatch has flags of its own, never those of NIBBLE_NATIVE.
 if(PROJECT_IS_TOP_LEVEL)
-  get_target_property(tags nibble_dispatch NIBBLE_ISA_TAGS)
-  list(TRANSFORM tags PREPEND nibble_dispatch_ OUTPUT_VARIABLE objects)
+  get_target_property(objects nibble_dispatch NIBBLE_OBJECTS)
   foreach(target IN ITEMS nibble_dispatch ${objects})
     target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:nibble_warnings>
                                             $<BUILD_INTERFACE:nibble_sanitizers>)
