@@ -55,7 +55,7 @@ endif()
 # all_verify_interface_header_sets compiles each header by itself, in targets that CMake makes up
 # and that can be reached by their name only.
 if(PROJECT_IS_TOP_LEVEL)
-  foreach(library IN ITEMS nibble_core nibble_io nibble_text nibble nibble_dispatch)
+  foreach(library IN ITEMS nibble_core nibble_io nibble_text nibble_search nibble nibble_dispatch)
     set(check ${library}_verify_interface_header_sets)
     target_link_libraries(
       ${library}
