@@ -36,42 +36,39 @@ namespace hamming_detail {
 
 using Rows = std::array<const std::uint8_t*, simd::bit_count_rows>;
 
-/// Distances of one query from eight rows.
-template <simd::InstructionSet Isa>
+/// Distances of one query from eight rows, of more planes than one or not.
+template <simd::InstructionSet Isa, bool RowsHavePlanes>
 inline void distances_of(const HammingTask& task, const std::uint8_t* query, const Rows& rows,
                          std::int32_t* distances) noexcept {
   using Counts = simd::BitCounts<Isa>;
-  const auto double_counts = [](Counts& counts) {
-    simd::unroll<simd::bit_count_rows>([&](auto r) {
-      counts.rows[r] = typename Counts::Register(counts.rows[r] + counts.rows[r]);
-    });
-  };
   const Index whole = task.plane_bytes / simd::bit_block_bytes * simd::bit_block_bytes;
   const Index rest = task.plane_bytes - whole;
   Counts total = Counts::zero();
-  for (int row_plane = 0; row_plane < task.rows.planes; ++row_plane) {
+  for (int row_plane = 0; row_plane < (RowsHavePlanes ? task.rows.planes : 1); ++row_plane) {
     const Index row_offset = row_plane * task.plane_bytes;
-    Counts of_plane = Counts::zero();
+    Counts counts = Counts::zero();
     for (int query_plane = 0; query_plane < task.queries.planes; ++query_plane) {
-      if (query_plane > 0) double_counts(of_plane);
+      if (query_plane > 0) counts.double_all();
       const std::uint8_t* bits = query + query_plane * task.plane_bytes;
       for (Index i = 0; i < whole; i += simd::bit_block_bytes) {
         const auto block = simd::load_bits<Isa>(bits + i);
         simd::unroll<simd::bit_count_rows>([&](auto r) {
-          simd::add_bit_count(of_plane, r, simd::load_bits<Isa>(rows[r] + row_offset + i) ^ block);
+          simd::add_bit_count(counts, r, simd::load_bits<Isa>(rows[r] + row_offset + i) ^ block);
         });
       }
       if (rest == 0) continue;
       const auto block = simd::load_bits<Isa>(bits + whole, rest);
       simd::unroll<simd::bit_count_rows>([&](auto r) {
-        simd::add_bit_count(of_plane, r,
+        simd::add_bit_count(counts, r,
                             simd::load_bits<Isa>(rows[r] + row_offset + whole, rest) ^ block);
       });
     }
-    if (row_plane > 0) double_counts(total);
-    simd::unroll<simd::bit_count_rows>([&](auto r) {
-      total.rows[r] = typename Counts::Register(total.rows[r] + of_plane.rows[r]);
-    });
+    if constexpr (RowsHavePlanes) {
+      total.double_all();
+      total.add(counts);
+    } else {
+      total = counts;
+    }
   }
   simd::store_bit_counts(total, distances);
 }
@@ -91,6 +88,8 @@ inline void distances_of(const HammingTask& task, const std::uint8_t* query, con
 template <simd::InstructionSet Isa>
 void hamming_distances(const HammingTask& task) noexcept {
   constexpr auto at_once = static_cast<Index>(simd::bit_count_rows);
+  const auto distances_of = task.rows.planes == 1 ? &hamming_detail::distances_of<Isa, false>
+                                                  : &hamming_detail::distances_of<Isa, true>;
   const BitPlanes& rows = task.rows;
   for (Index first = 0; first < rows.count; first += at_once) {
     const Index count = std::min(at_once, rows.count - first);
@@ -103,10 +102,14 @@ void hamming_distances(const HammingTask& task) noexcept {
       simd::prefetch<Isa>(pointers[0] + simd::prefetch_distance + line);
     }
     for (Index q = 0; q < task.queries.count; ++q) {
-      std::int32_t distances[simd::bit_count_rows];
-      hamming_detail::distances_of<Isa>(task, task.queries.data + q * task.queries.stride, pointers,
-                                        distances);
+      const std::uint8_t* query = task.queries.data + q * task.queries.stride;
       std::int32_t* out = task.distances + q * task.distance_stride + first;
+      if (count == at_once) {
+        distances_of(task, query, pointers, out);
+        continue;
+      }
+      std::int32_t distances[simd::bit_count_rows];
+      distances_of(task, query, pointers, distances);
       for (Index r = 0; r < count; ++r) out[r] = distances[r];
     }
   }

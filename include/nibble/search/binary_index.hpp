@@ -167,7 +167,7 @@ class BinaryIndex {
         return !is_removed(row) && (!options.filter || options.filter(id));
       };
     }
-    const ScanQueries prepared(queries, *encoder_, query_bits);
+    const ScanQueries prepared(queries, *encoder_, query_bits, pool);
     auto found = scan(prepared, spans, *encoder_, candidates, filter, pool, kernels);
     std::vector<std::vector<Neighbour>> results(found.size());
     pool.run(static_cast<Index>(found.size()), [&](Index q, int) {

@@ -34,7 +34,7 @@ class ScanQueries {
  public:
   /// `query_bits`: of the queries' codes, 1 to 8; plain sign bits are compared with sign bits.
   /// Throws Error where a query has other dimensions than the rows, or is not finite.
-  ScanQueries(const Vectors& queries, const RowEncoder& encoder, int query_bits)
+  ScanQueries(const Vectors& queries, const RowEncoder& encoder, int query_bits, ExecutorRef pool)
       : encoder_(&encoder), bits_(encoder.rabitq() == nullptr ? 1 : query_bits) {
     const Index dims = encoder.parameters().dims;
     if (queries.cols() != dims) {
@@ -42,17 +42,19 @@ class ScanQueries {
     }
     stride_ = nibble::code_bytes(dims, bits_);
     codes_.resize(static_cast<std::size_t>(queries.rows() * stride_));
-    for (Index i = 0; i < queries.rows(); ++i) {
+    if (encoder.rabitq() != nullptr) prepared_.resize(static_cast<std::size_t>(queries.rows()));
+    pool.run(queries.rows(), [&](Index i, int) {
       const std::span query(queries.row(i).data(), static_cast<std::size_t>(dims));
       if (!queries.row(i).allFinite()) fail("query ", i, ": is not finite");
       std::uint8_t* code = codes_.data() + i * stride_;
       if (encoder.rabitq() == nullptr) {
         pack_signs(query, code);
       } else {
-        prepared_.push_back(encoder.rabitq()->encode_query(query, bits_));
-        std::copy_n(prepared_.back().data(), stride_, code);
+        RaBitQQuery& prepared = prepared_[static_cast<std::size_t>(i)];
+        prepared = encoder.rabitq()->encode_query(query, bits_);
+        std::copy_n(prepared.data(), stride_, code);
       }
-    }
+    });
   }
 
   [[nodiscard]] Index count() const noexcept { return static_cast<Index>(codes_.size()) / stride_; }

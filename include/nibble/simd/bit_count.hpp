@@ -8,6 +8,7 @@
 
 #include <nibble/core/checked.hpp>
 #include <nibble/simd/lanes.hpp>
+#include <nibble/simd/unroll.hpp>
 
 namespace nibble::simd {
 
@@ -26,8 +27,13 @@ struct BitCounts {
 
   [[nodiscard]] static BitCounts zero() noexcept {
     BitCounts counts;
-    for (Register& row : counts.rows) row = Register(std::uint32_t{0});
+    unroll<bit_count_rows>([&](auto r) { counts.rows[r] = Register(std::uint32_t{0}); });
     return counts;
+  }
+
+  void double_all() noexcept { add(*this); }
+  void add(const BitCounts& other) noexcept {
+    unroll<bit_count_rows>([&](auto r) { rows[r] = Register(rows[r] + other.rows[r]); });
   }
 };
 
