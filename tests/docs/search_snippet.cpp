@@ -34,9 +34,9 @@ TEST_CASE("docs/search.md: the snippet runs") {
   const nibble::Matrix query = model.embed(question, pool, {.dims = 0, .normalize = true});
   nibble::SearchOptions options;
   options.count = 3;
-  for (const nibble::Neighbour& found :
-       opened.search(query, options, pool, nibble::dispatch::best_search()).front()) {
-    std::cout << found.score << ' ' << passages[found.id] << '\n';
+  const auto found = opened.search(query, options, pool, nibble::dispatch::best_search());
+  for (const nibble::Neighbour& each : found.front()) {
+    std::cout << each.score << ' ' << passages[each.id] << '\n';
   }
 
   CHECK(opened.size() == static_cast<nibble::Index>(passages.size()));
