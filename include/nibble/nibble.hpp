@@ -23,6 +23,7 @@
 #include <nibble/format/weight_source.hpp>
 
 #include <nibble/kernels/kernel_table.hpp>
+#include <nibble/kernels/search_kernels.hpp>
 
 #include <nibble/quantize/gram.hpp>
 #include <nibble/quantize/grids.hpp>
@@ -47,6 +48,13 @@
 
 #include <nibble/text/stream_decoder.hpp>
 #include <nibble/text/tokenizer.hpp>
+
+#include <nibble/search/binary_index.hpp>
+#include <nibble/search/packed_bits_file.hpp>
+#include <nibble/search/passages.hpp>
+#include <nibble/search/rabitq.hpp>
+#include <nibble/search/scalar_codes.hpp>
+#include <nibble/search/static_embedding.hpp>
 
 #include <nibble/model/calibrate.hpp>
 #include <nibble/model/decoder.hpp>

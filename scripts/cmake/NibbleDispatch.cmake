@@ -23,10 +23,12 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   set(nibble_baseline -march=armv8-a+nodotprod)
 endif()
 
-# nibble_dispatch_isa(<tag> [<feature>...]) adds the kernels of simd::<tag>, for CPUs with these
-# features, spelled as in the compiler's -m<feature>, on aarch64 +<feature>. An instruction set that
-# the compiler does not know is left out.
-function(nibble_dispatch_isa tag)
+# nibble_dispatch_object(<object> <source> <tag> <condition> [<feature>...]) compiles a file of
+# dispatch/ for simd::<tag>, for CPUs with these features, spelled as in the compiler's -m<feature>, on
+# aarch64 +<feature>, and sets <condition> to the question whether a CPU is one. An instruction set
+# that the compiler does not know is left out, and <condition> empty.
+function(nibble_dispatch_object object source tag condition)
+  set(${condition} "" PARENT_SCOPE)
   set(flags ${nibble_baseline})
   if(ARGN)
     # The first that takes extensions.
@@ -51,28 +53,49 @@ function(nibble_dispatch_isa tag)
     endif()
   endif()
 
-  set(object nibble_dispatch_${tag})
-  add_library(${object} OBJECT "${nibble_dispatch_dir}/isa_table.cpp")
+  add_library(${object} OBJECT "${nibble_dispatch_dir}/${source}")
   set_target_properties(${object} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(${object} PRIVATE nibble::core)
-  target_compile_definitions(${object} PRIVATE NIBBLE_DISPATCH_ISA=${tag}
-                                               NIBBLE_DISPATCH_TABLE=table_of_${tag})
+  target_compile_definitions(
+    ${object} PRIVATE NIBBLE_DISPATCH_ISA=${tag} NIBBLE_DISPATCH_TABLE=table_of_${object})
   # Sums are the same whether or not the compiler would have fused a product into them. Optimized
   # in every configuration: a program under a debugger still waits for its kernels.
   target_compile_options(
     ${object} PRIVATE ${flags} $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang>:-ffp-contract=off>
                       $<$<NOT:$<OR:$<CONFIG:Release>,$<CXX_COMPILER_ID:MSVC>>>:-O2>)
   target_sources(nibble_dispatch PRIVATE $<TARGET_OBJECTS:${object}>)
+  set_property(TARGET nibble_dispatch APPEND PROPERTY NIBBLE_OBJECTS ${object})
 
-  list(TRANSFORM ARGN REPLACE ".+" "cpu_has(\"\\0\")" OUTPUT_VARIABLE conditions)
-  list(JOIN conditions " && " condition)
-  if(NOT condition)
-    set(condition true)
+  list(TRANSFORM ARGN REPLACE ".+" "cpu_has(\"\\0\")" OUTPUT_VARIABLE questions)
+  list(JOIN questions " && " questions)
+  if(NOT questions)
+    set(questions true)
   endif()
-  set_property(
-    TARGET nibble_dispatch APPEND_STRING PROPERTY NIBBLE_ISA_LINES
-                                                  "NIBBLE_DISPATCH_ISA(${tag}, ${condition})\n")
-  set_property(TARGET nibble_dispatch APPEND PROPERTY NIBBLE_ISA_TAGS ${tag})
+  set(${condition} "${questions}" PARENT_SCOPE)
+endfunction()
+
+# nibble_dispatch_isa(<tag> [<feature>...]) adds the kernels of simd::<tag>.
+function(nibble_dispatch_isa tag)
+  nibble_dispatch_object(nibble_dispatch_${tag} isa_table.cpp ${tag} condition ${ARGN})
+  if(condition)
+    set_property(
+      TARGET nibble_dispatch APPEND_STRING PROPERTY NIBBLE_ISA_LINES
+                                                    "NIBBLE_DISPATCH_ISA(${tag}, ${condition})\n")
+    set_property(TARGET nibble_dispatch APPEND PROPERTY NIBBLE_ISA_TAGS ${tag})
+  endif()
+endfunction()
+
+# nibble_dispatch_search(<tag> <base> [<feature>...]) adds the search kernels of simd::<tag>, which
+# go with the kernels of simd::<base> and those after it.
+function(nibble_dispatch_search tag base)
+  nibble_dispatch_object(nibble_dispatch_search_${tag} search_table.cpp ${tag} condition ${ARGN})
+  if(condition)
+    set_property(
+      TARGET nibble_dispatch
+      APPEND_STRING PROPERTY NIBBLE_SEARCH_LINES
+                             "NIBBLE_DISPATCH_SEARCH(${tag}, ${base}, ${condition})\n")
+    set_property(TARGET nibble_dispatch APPEND PROPERTY NIBBLE_SEARCH_TAGS ${tag})
+  endif()
 endfunction()
 
 # In ascending order: the last that the CPU runs is the best.
@@ -88,12 +111,20 @@ elseif(nibble_baseline MATCHES "armv8")
   nibble_dispatch_isa(NeonDotprod dotprod)
 endif()
 
+nibble_dispatch_search(Generic Generic)
+if(nibble_baseline MATCHES "x86-64")
+  nibble_dispatch_search(Avx2 Avx2 avx2 fma f16c)
+  nibble_dispatch_search(Avx512Vpopcntdq Avx512Vnni ${avx512vnni} avx512vpopcntdq)
+endif()
+
 # In another project, only what links it has it built.
 if(NOT PROJECT_IS_TOP_LEVEL AND NOT NIBBLE_INSTALL)
-  get_target_property(nibble_isa_tags nibble_dispatch NIBBLE_ISA_TAGS)
-  list(TRANSFORM nibble_isa_tags PREPEND nibble_dispatch_ OUTPUT_VARIABLE nibble_isa_objects)
-  set_target_properties(nibble_dispatch ${nibble_isa_objects} PROPERTIES EXCLUDE_FROM_ALL ON)
+  get_target_property(nibble_dispatch_objects nibble_dispatch NIBBLE_OBJECTS)
+  set_target_properties(nibble_dispatch ${nibble_dispatch_objects} PROPERTIES EXCLUDE_FROM_ALL ON)
 endif()
 
 get_target_property(nibble_isa_lines nibble_dispatch NIBBLE_ISA_LINES)
 file(CONFIGURE OUTPUT "${nibble_dispatch_generated}/isas.inc" CONTENT "${nibble_isa_lines}" @ONLY)
+get_target_property(nibble_search_lines nibble_dispatch NIBBLE_SEARCH_LINES)
+file(CONFIGURE OUTPUT "${nibble_dispatch_generated}/search_isas.inc" CONTENT
+     "${nibble_search_lines}" @ONLY)

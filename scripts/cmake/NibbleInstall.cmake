@@ -15,7 +15,7 @@ endforeach()
 set(nibble_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/nibble)
 
 install(
-  TARGETS nibble nibble_core nibble_io nibble_text nibble_native nibble_dispatch
+  TARGETS nibble nibble_core nibble_io nibble_text nibble_search nibble_native nibble_dispatch
   EXPORT nibbleTargets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   FILE_SET HEADERS)

@@ -37,8 +37,7 @@ endif()
 
 # nibble::dispatch has flags of its own, never those of NIBBLE_NATIVE.
 if(PROJECT_IS_TOP_LEVEL)
-  get_target_property(tags nibble_dispatch NIBBLE_ISA_TAGS)
-  list(TRANSFORM tags PREPEND nibble_dispatch_ OUTPUT_VARIABLE objects)
+  get_target_property(objects nibble_dispatch NIBBLE_OBJECTS)
   foreach(target IN ITEMS nibble_dispatch ${objects})
     target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:nibble_warnings>
                                             $<BUILD_INTERFACE:nibble_sanitizers>)
@@ -56,7 +55,7 @@ endif()
 # all_verify_interface_header_sets compiles each header by itself, in targets that CMake makes up
 # and that can be reached by their name only.
 if(PROJECT_IS_TOP_LEVEL)
-  foreach(library IN ITEMS nibble_core nibble_io nibble_text nibble nibble_dispatch)
+  foreach(library IN ITEMS nibble_core nibble_io nibble_text nibble_search nibble nibble_dispatch)
     set(check ${library}_verify_interface_header_sets)
     target_link_libraries(
       ${library}

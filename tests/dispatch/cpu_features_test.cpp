@@ -37,13 +37,21 @@ TEST_CASE("features are those that Linux sees", "[cpu_features][host]") {
   constexpr Feature features[] = {{"dotprod", "asimddp"}};
 #else
   constexpr Feature features[] = {
-      {"fma", "fma"},           {"f16c", "f16c"},
-      {"avx2", "avx2"},         {"avxvnni", "avx_vnni"},
-      {"avx512f", "avx512f"},   {"avx512dq", "avx512dq"},
-      {"avx512cd", "avx512cd"}, {"avx512bw", "avx512bw"},
-      {"avx512vl", "avx512vl"}, {"avx512vnni", "avx512_vnni"},
-      {"amx-tile", "amx_tile"}, {"avx512bf16", "avx512_bf16"},
-      {"amx-int8", "amx_int8"}, {"amx-bf16", "amx_bf16"},
+      {"fma", "fma"},
+      {"f16c", "f16c"},
+      {"avx2", "avx2"},
+      {"avxvnni", "avx_vnni"},
+      {"avx512f", "avx512f"},
+      {"avx512dq", "avx512dq"},
+      {"avx512cd", "avx512cd"},
+      {"avx512bw", "avx512bw"},
+      {"avx512vl", "avx512vl"},
+      {"avx512vnni", "avx512_vnni"},
+      {"amx-tile", "amx_tile"},
+      {"avx512bf16", "avx512_bf16"},
+      {"amx-int8", "amx_int8"},
+      {"amx-bf16", "amx_bf16"},
+      {"avx512vpopcntdq", "avx512_vpopcntdq"},
   };
 #endif
   for (const Feature& feature : features) {

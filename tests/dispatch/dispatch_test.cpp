@@ -80,6 +80,27 @@ TEST_CASE("the best instruction set is the last, or the one asked for", "[dispat
   }
 }
 
+TEST_CASE("search kernels go with the instruction set asked for", "[dispatch]") {
+  const auto kernels = dispatch::available_search();
+  REQUIRE(!kernels.empty());
+  CHECK(kernels.front()->isa == std::string("generic"));
+  {
+    const ForcedIsa none(nullptr);
+    CHECK(&dispatch::best_search() == kernels.back());
+  }
+  for (const KernelTable* table : dispatch::available()) {
+    const ForcedIsa forced(table->isa);
+    const std::string isa = table->isa;
+    CAPTURE(isa);
+    const std::string found = dispatch::best_search().isa;
+    if (isa == "generic" || isa == "neondotprod") CHECK(found == "generic");
+    if (isa == "avx2" || isa == "avxvnni") CHECK(found == "avx2");
+    if (isa.starts_with("avx512") || isa == "amx") CHECK(found == kernels.back()->isa);
+  }
+  const ForcedIsa unknown("sse9");
+  CHECK_THROWS_WITH(dispatch::best_search(), ContainsSubstring("NIBBLE_ISA"));
+}
+
 #if defined(__linux__) && defined(__x86_64__)
 namespace {
 

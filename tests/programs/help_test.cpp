@@ -5,7 +5,7 @@ using namespace nibble::test;
 
 TEST_CASE("every program says its version") {
   const std::string name =
-      GENERATE("bench", "generate", "quantize", "evaluate", "compare", "logits");
+      GENERATE("bench", "generate", "quantize", "evaluate", "compare", "logits", "search");
   const Outcome outcome = run_program(name, {"--version"});
   CAPTURE(name, outcome.err);
   CHECK(outcome.exit_code == 0);
@@ -27,6 +27,18 @@ TEST_CASE("every program explains itself") {
     CHECK_THAT(outcome.out, Catch::Matchers::ContainsSubstring("--activations"));
     CHECK_THAT(outcome.out, Catch::Matchers::ContainsSubstring("--kv"));
   }
+}
+
+TEST_CASE("every command of the search explains itself") {
+  const std::string name = GENERATE("index", "add", "query", "verify", "bench");
+  const Outcome outcome = run_program("search", {name, "--help"});
+  CAPTURE(name, outcome.out);
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
+  for (const char* part : {"--json", "--threads"}) {
+    CHECK_THAT(outcome.out, Catch::Matchers::ContainsSubstring(part));
+  }
+  CHECK_THAT(run_program("search", {"--help"}).out, Catch::Matchers::ContainsSubstring(name));
 }
 
 TEST_CASE("the quickstart writes") {

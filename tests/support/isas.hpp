@@ -28,6 +28,10 @@ using Isas = std::tuple<simd::Portable, simd::Generic
                         ,
                         simd::Amx
 #endif
+#if defined(NIBBLE_HAS_AVX512VPOPCNTDQ)
+                        ,
+                        simd::Avx512Vpopcntdq
+#endif
 #if defined(NIBBLE_HAS_NEONDOTPROD)
                         ,
                         simd::NeonDotprod

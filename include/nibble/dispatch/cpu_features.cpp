@@ -74,6 +74,7 @@ constexpr Feature features[] = {
     {"avx512bw", 7, 0, &CpuId::ebx, 30, avx512_state},
     {"avx512vl", 7, 0, &CpuId::ebx, 31, avx512_state},
     {"avx512vnni", 7, 0, &CpuId::ecx, 11, avx512_state},
+    {"avx512vpopcntdq", 7, 0, &CpuId::ecx, 14, avx512_state},
     {"avx512bf16", 7, 1, &CpuId::eax, 5, avx512_state},
     {"amx-bf16", 7, 0, &CpuId::edx, 22, tile_state},
     {"amx-tile", 7, 0, &CpuId::edx, 24, tile_state},

@@ -1,5 +1,6 @@
 #include <nibble/dispatch/dispatch.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdlib>
@@ -12,10 +13,16 @@
 namespace nibble::dispatch {
 
 // isas.inc, which CMake writes, has a line NIBBLE_DISPATCH_ISA(tag, condition) for each instruction
-// set that is compiled in, in ascending order.
-#define NIBBLE_DISPATCH_ISA(tag, condition) extern const KernelTable* const table_of_##tag;
+// set that is compiled in, in ascending order; search_isas.inc, of search kernels, a line
+// NIBBLE_DISPATCH_SEARCH(tag, base, condition).
+#define NIBBLE_DISPATCH_ISA(tag, condition) \
+  extern const KernelTable* const table_of_nibble_dispatch_##tag;
 #include "isas.inc"
 #undef NIBBLE_DISPATCH_ISA
+#define NIBBLE_DISPATCH_SEARCH(tag, base, condition) \
+  extern const SearchKernels* const table_of_nibble_dispatch_search_##tag;
+#include "search_isas.inc"
+#undef NIBBLE_DISPATCH_SEARCH
 
 namespace {
 
@@ -25,7 +32,8 @@ struct Candidate {
 };
 
 const auto& candidates() {
-#define NIBBLE_DISPATCH_ISA(tag, condition) Candidate{table_of_##tag, [] { return condition; }},
+#define NIBBLE_DISPATCH_ISA(tag, condition) \
+  Candidate{table_of_nibble_dispatch_##tag, [] { return condition; }},
   static const std::array all{
 #include "isas.inc"
   };
@@ -33,6 +41,24 @@ const auto& candidates() {
   return all;
 }
 using Candidates = std::remove_cvref_t<decltype(candidates())>;
+
+struct SearchCandidate {
+  const SearchKernels* kernels;
+  const KernelTable* base;  // the least that they go with
+  bool (*runs_here)();
+};
+
+const auto& search_candidates() {
+#define NIBBLE_DISPATCH_SEARCH(tag, base, condition)                                      \
+  SearchCandidate{table_of_nibble_dispatch_search_##tag, table_of_nibble_dispatch_##base, \
+                  [] { return condition; }},
+  static const std::array all{
+#include "search_isas.inc"
+  };
+#undef NIBBLE_DISPATCH_SEARCH
+  return all;
+}
+using SearchCandidates = std::remove_cvref_t<decltype(search_candidates())>;
 
 std::string names_of_available() {
   std::string names;
@@ -76,6 +102,32 @@ const KernelTable& best() {
   } catch (const Error& error) {
     fail("NIBBLE_ISA: ", error.what());
   }
+}
+
+std::span<const SearchKernels* const> available_search() {
+  struct Available {
+    std::array<const SearchKernels*, std::tuple_size_v<SearchCandidates>> kernels{};
+    std::size_t count = 0;
+    Available() {
+      for (const SearchCandidate& candidate : search_candidates()) {
+        if (candidate.runs_here()) kernels[count++] = candidate.kernels;
+      }
+    }
+  };
+  static const Available here;
+  return {here.kernels.data(), here.count};
+}
+
+const SearchKernels& best_search() {
+  const KernelTable& limit = best();
+  const SearchKernels* found = nullptr;
+  const auto rank = [](const KernelTable& table) {
+    return std::ranges::find(candidates(), &table, &Candidate::table) - candidates().begin();
+  };
+  for (const SearchCandidate& candidate : search_candidates()) {
+    if (rank(*candidate.base) <= rank(limit) && candidate.runs_here()) found = candidate.kernels;
+  }
+  return *found;  // the first goes with every instruction set and runs everywhere
 }
 
 }  // namespace nibble::dispatch

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include <nibble/kernels/kernel_table.hpp>
+#include <nibble/kernels/search_kernels.hpp>
 
 namespace nibble::dispatch {
 
@@ -21,5 +22,14 @@ namespace nibble::dispatch {
 /// The last of available(), or the one that the environment variable NIBBLE_ISA names where it is
 /// set and not empty, taken by `find`. Throws as `find`.
 [[nodiscard]] const KernelTable& best();
+
+/// The search kernels that this CPU and its operating system run, from the least instruction set to
+/// the best; never empty.
+[[nodiscard]] std::span<const SearchKernels* const> available_search();
+
+/// The last of available_search(); where NIBBLE_ISA names an instruction set, the last that goes
+/// with it: "avx512vpopcntdq" with "avx512vnni" and what extends that, on CPUs that have it. Throws
+/// as `best`.
+[[nodiscard]] const SearchKernels& best_search();
 
 }  // namespace nibble::dispatch

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <limits>
 
+#include <nibble/simd/bit_count.hpp>
 #include <nibble/simd/exp.hpp>
 #include <nibble/simd/half_lanes.hpp>
 #include <nibble/simd/sse2.hpp>
@@ -137,6 +138,45 @@ template <InstructionSet Isa>
     const __m256i pairs = _mm256_maddubs_epi16(codes.registers[i], quads);
     return _mm256_add_epi32(accumulator.registers[i], _mm256_madd_epi16(pairs, ones));
   });
+}
+
+/// The counts of both halves of a byte are looked up; sixteen at most in a byte, then summed.
+template <InstructionSet Isa>
+inline void add_bit_count(Avx2, BitCounts<Isa>& counts, std::size_t row,
+                          const Words<Isa>& bits) noexcept {
+  if constexpr (Words<Isa>::register_size == 8) {
+    const __m256i half = _mm256_set1_epi8(0x0F);
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    __m256i bytes = _mm256_setzero_si256();
+    Words<Isa>::for_each([&](auto i) {
+      const __m256i x = bits.registers[i];
+      const __m256i low = _mm256_shuffle_epi8(table, _mm256_and_si256(x, half));
+      const __m256i high =
+          _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi32(x, 4), half));
+      bytes = _mm256_add_epi8(bytes, _mm256_add_epi8(low, high));
+    });
+    counts.rows[row] =
+        _mm256_add_epi32(counts.rows[row], _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+  } else {
+    add_bit_count(Generic{}, counts, row, bits);
+  }
+}
+
+template <InstructionSet Isa>
+inline void store_bit_counts(Avx2, const BitCounts<Isa>& counts, std::int32_t* sums) noexcept {
+  if constexpr (Words<Isa>::register_size == 8) {
+    const auto& rows = counts.rows;
+    const auto add_pairs = [&](std::size_t r) { return _mm256_hadd_epi32(rows[r], rows[r + 1]); };
+    // In either half: a part of the sums of rows 0 to 3, and of rows 4 to 7.
+    const __m256i first = _mm256_hadd_epi32(add_pairs(0), add_pairs(2));
+    const __m256i second = _mm256_hadd_epi32(add_pairs(4), add_pairs(6));
+    const __m256i low = _mm256_permute2x128_si256(first, second, 0x20);
+    const __m256i high = _mm256_permute2x128_si256(first, second, 0x31);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums), _mm256_add_epi32(low, high));
+  } else {
+    store_bit_counts(Generic{}, counts, sums);
+  }
 }
 
 }  // namespace nibble::simd

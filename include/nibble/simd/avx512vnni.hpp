@@ -111,6 +111,19 @@ template <InstructionSet Isa>
   return dot4(tag, accumulator, codes, activations);
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline Words<Isa> load_bits(Avx512Vnni, const std::uint8_t* data, Index count,
+                                          Words<Isa>) noexcept {
+  const __mmask64 wanted = ~__mmask64{0} >> (bit_block_bytes - count);
+  return {{_mm512_maskz_loadu_epi8(wanted, data)}};
+}
+
+template <InstructionSet Isa>
+[[nodiscard]] inline Floats<Isa> add_where(Avx512Vnni, const Floats<Isa>& sum, std::uint16_t bits,
+                                           const Floats<Isa>& addend) noexcept {
+  return {{_mm512_mask_add_ps(sum.registers[0], bits, sum.registers[0], addend.registers[0])}};
+}
+
 }  // namespace nibble::simd
 
 #endif

@@ -90,6 +90,16 @@ struct Amx : Avx512Bf16 {
 };
 #endif
 
+#if defined(NIBBLE_HAS_AVX512VNNI) && defined(__AVX512VPOPCNTDQ__)
+#define NIBBLE_HAS_AVX512VPOPCNTDQ 1
+/// Avx512Vnni and the count of set bits in each lane. It is a feature of its own: some CPUs with
+/// AVX-512 VNNI, and some with BF16, lack it. So only the kernels that count bits have this tag, in
+/// a table of their own (kernels/search_kernels.hpp), and it is never Native.
+struct Avx512Vpopcntdq : Avx512Vnni {
+  static constexpr const char* name = "avx512vpopcntdq";
+};
+#endif
+
 #if XSIMD_WITH_NEON64 && defined(__ARM_FEATURE_DOTPROD)
 #define NIBBLE_HAS_NEONDOTPROD 1
 /// NEON with the byte dot product, optional from ARMv8.2 and part of ARMv8.4.
@@ -111,6 +121,15 @@ using Native = Avx2;
 using Native = NeonDotprod;
 #else
 using Native = Generic;
+#endif
+
+/// The last that the compiler's flags allow of those that search kernels tell apart.
+#if defined(NIBBLE_HAS_AVX512VPOPCNTDQ)
+using NativeSearch = Avx512Vpopcntdq;
+#elif defined(NIBBLE_HAS_AVX2)
+using NativeSearch = Avx2;
+#else
+using NativeSearch = Generic;
 #endif
 
 /// The name of an instruction set, by default of the one that the compiler's flags allow.

@@ -100,6 +100,10 @@ struct Lanes {
       requires(!std::same_as<T, float>) {
     return build([&](auto i) { return Register(a.registers[i] | b.registers[i]); });
   }
+  friend Lanes operator^(const Lanes& a, const Lanes& b) noexcept
+      requires(!std::same_as<T, float>) {
+    return build([&](auto i) { return Register(a.registers[i] ^ b.registers[i]); });
+  }
   /// By 0 to 31 bits, logical for unsigned lanes.
   friend Lanes operator>>(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
     return shift_right(Isa{}, a, bits);

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include <nibble/simd/bit_count.hpp>
 #include <nibble/simd/dot4.hpp>
 #include <nibble/simd/half_lanes.hpp>
 #include <nibble/simd/prefetch.hpp>
@@ -111,6 +112,25 @@ template <InstructionSet Isa>
     return dot_signed<Isa>(Isa{}, vsubq_s32(accumulator.registers[i], left_out),
                            veorq_s8(vreinterpretq_s8_u32(codes.registers[i]), top_bits), quads);
   });
+}
+
+template <InstructionSet Isa>
+inline void add_bit_count(Generic, BitCounts<Isa>& counts, std::size_t row,
+                          const Words<Isa>& bits) noexcept {
+  uint8x16_t bytes = vdupq_n_u8(0);  // 32 at most
+  Words<Isa>::for_each(
+      [&](auto i) { bytes = vaddq_u8(bytes, vcntq_u8(vreinterpretq_u8_u32(bits.registers[i]))); });
+  counts.rows[row] = vpadalq_u16(counts.rows[row], vpaddlq_u8(bytes));
+}
+
+template <InstructionSet Isa>
+inline void store_bit_counts(Generic, const BitCounts<Isa>& counts, std::int32_t* sums) noexcept {
+  for (std::size_t r = 0; r < bit_count_rows; r += 4) {
+    const auto& rows = counts.rows;
+    const uint32x4_t four =
+        vpaddq_u32(vpaddq_u32(rows[r], rows[r + 1]), vpaddq_u32(rows[r + 2], rows[r + 3]));
+    vst1q_s32(sums + r, vreinterpretq_s32_u32(four));
+  }
 }
 
 }  // namespace nibble::simd

@@ -5,7 +5,9 @@
 #include <nibble/simd/avx2.hpp>
 #include <nibble/simd/avx512bf16.hpp>
 #include <nibble/simd/avx512vnni.hpp>
+#include <nibble/simd/avx512vpopcntdq.hpp>
 #include <nibble/simd/avxvnni.hpp>
+#include <nibble/simd/bit_count.hpp>
 #include <nibble/simd/dot2.hpp>
 #include <nibble/simd/dot4.hpp>
 #include <nibble/simd/exp.hpp>

@@ -1,0 +1,329 @@
+// nibble-search: finds passages of texts by what they mean.
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <iostream>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include <nibble/dispatch/dispatch.hpp>
+#include <nibble/nibble.hpp>
+
+#include "common/clustered_vectors.hpp"
+#include "common/console.hpp"
+#include "common/machine_limits.hpp"
+#include "common/options.hpp"
+#include "common/passage_folder.hpp"
+#include "common/report.hpp"
+#include "common/run_main.hpp"
+#include "common/speed.hpp"
+
+namespace {
+
+using namespace nibble;
+using namespace nibble::example;
+
+struct Options {
+  std::string folder, text, model = "examples/models/novella-embed";
+  std::vector<std::string> files;
+  int bits = 1;
+  std::string kept{kept_vectors_names[static_cast<std::size_t>(KeptVectors::Int8)]};
+  Index dims = 0, rows = 100000, clusters = 1000;
+  SearchOptions search;
+  CommonOptions common;
+
+  [[nodiscard]] KeptVectors kept_vectors() const {
+    return static_cast<KeptVectors>(std::ranges::find(kept_vectors_names, kept) -
+                                    kept_vectors_names.begin());
+  }
+
+  CLI::App* add_command(CLI::App& app, const char* name, const char* what) {
+    CLI::App* command = app.add_subcommand(name, what);
+    common.add_to(*command);
+    return command;
+  }
+  void add_folder(CLI::App& command) {
+    command.add_option("INDEX", folder, "Folder of the index")->required();
+  }
+  void add_code_options(CLI::App& command) {
+    command
+        .add_option("--bits", bits,
+                    "Bits of a dimension's code, 1 to 8 (RaBitQ); 0: plain sign bits")
+        ->check(CLI::Range(0, max_code_bits))
+        ->capture_default_str();
+    command.add_option("--keep", kept, "Vectors kept beside the codes, to re-rank with")
+        ->check(CLI::IsMember(
+            std::vector<std::string>(kept_vectors_names.begin(), kept_vectors_names.end())))
+        ->capture_default_str();
+  }
+  void add_search_options(CLI::App& command) {
+    command.add_option("-k,--count", search.count, "Passages to find")
+        ->check(at_least(1))
+        ->capture_default_str();
+    command
+        .add_option("--oversampling", search.oversampling,
+                    "Candidates re-ranked by kept vectors, times the count; 0: none")
+        ->check(at_least(0))
+        ->capture_default_str();
+    command
+        .add_option("--query-bits", search.query_bits,
+                    "Bits of the query's code, 1 to 8; 0: 4 for codes of one bit, else 8")
+        ->check(CLI::Range(0, max_code_bits))
+        ->capture_default_str();
+  }
+};
+
+std::vector<Passage> read_passages(const std::vector<std::string>& files) {
+  std::vector<Passage> passages;
+  for (const std::string& file : files) {
+    for (std::string& text : cut_passages(read_text_file(file))) {
+      passages.push_back({file, std::move(text)});
+    }
+  }
+  return passages;
+}
+
+Matrix embed(const StaticEmbedding& model, Index dims, std::span<const Passage> passages,
+             ThreadPool& pool, const Progress& progress) {
+  std::vector<std::string_view> texts;
+  for (const Passage& passage : passages) texts.push_back(passage.text);
+  return model.embed(texts, pool, {.dims = dims, .normalize = true}, progress);
+}
+
+Json describe_search(const std::string& model, ThreadPool& pool) {
+  Json json = describe_run("nibble-search", model, pool);
+  json["search_isa"] = dispatch::best_search().isa;
+  return json;
+}
+
+void report_index(const Options& options, const std::string& model, const BinaryIndex& index,
+                  std::size_t added, double seconds, ThreadPool& pool) {
+  if (options.common.json) {
+    Json json = describe_search(model, pool);
+    json["index"] = options.folder;
+    json["added"] = added;
+    json["passages"] = index.size();
+    json["dims"] = index.parameters().dims;
+    json["bits"] = index.parameters().code_bits;
+    json["bytes"] = index.bytes();
+    json["seconds"] = seconds;
+    std::cout << json_text(json);
+  } else {
+    std::cout << options.folder << ": " << added << " passages added, " << index.size()
+              << " in all, " << megabytes(index.bytes()) << " MB\n";
+  }
+}
+
+void run_index(const Options& options) {
+  Console console;
+  ThreadPool pool(options.common.threads);
+  const Stopwatch stopwatch;
+  const auto model = StaticEmbedding::load(options.model);
+  const Index dims = options.dims == 0 ? model.dims() : options.dims;
+  const std::vector<Passage> passages = read_passages(options.files);
+  if (passages.empty()) fail(options.files.front(), ": holds no passage of 300 characters");
+  const Matrix vectors = embed(model, dims, passages, pool, console.progress());
+  BinaryIndex index(fit_index(vectors, options.bits, options.kept_vectors()));
+  const PassageFolder folder(options.folder, options.model, dims);
+  index.add(folder.append(passages), vectors, pool);
+  index.save(folder.index_path());
+  report_index(options, options.model, index, passages.size(), stopwatch.seconds(), pool);
+}
+
+void run_add(const Options& options) {
+  Console console;
+  ThreadPool pool(options.common.threads);
+  const Stopwatch stopwatch;
+  const PassageFolder folder(options.folder);
+  BinaryIndex index = BinaryIndex::open(folder.index_path());
+  const auto model = StaticEmbedding::load(folder.model());
+  const std::vector<Passage> passages = read_passages(options.files);
+  const Matrix vectors = embed(model, folder.dims(), passages, pool, console.progress());
+  index.add(folder.append(passages), vectors, pool);
+  index.commit();
+  report_index(options, path_text(folder.model()), index, passages.size(), stopwatch.seconds(),
+               pool);
+}
+
+void run_query(const Options& options) {
+  ThreadPool pool(options.common.threads);
+  const PassageFolder folder(options.folder);
+  const BinaryIndex index = BinaryIndex::open(folder.index_path());
+  const auto model = StaticEmbedding::load(folder.model());
+  const std::vector<Passage> query{{"", options.text}};
+  const Matrix vector = embed(model, folder.dims(), query, pool, {});
+  const Stopwatch stopwatch;
+  const auto found = index.search(vector, options.search, pool, dispatch::best_search()).front();
+  const double seconds = stopwatch.seconds();
+  std::vector<std::uint64_t> ids;
+  for (const Neighbour& each : found) ids.push_back(each.id);
+  const std::vector<Passage> passages = folder.read(ids);
+  if (options.common.json) {
+    Json json = describe_search(path_text(folder.model()), pool);
+    json["query"] = options.text;
+    json["seconds"] = seconds;
+    json["results"] = Json::array();
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      json["results"].push_back({{"id", found[i].id},
+                                 {"score", found[i].score},
+                                 {"source", passages[i].source},
+                                 {"text", passages[i].text}});
+    }
+    std::cout << json_text(json);
+    return;
+  }
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    std::cout << fixed(found[i].score, 3) << "  " << printable(passages[i].source, 200) << "\n    "
+              << printable(passages[i].text, 4000) << "\n";
+  }
+}
+
+void run_verify(const Options& options) {
+  const PassageFolder folder(options.folder);
+  const Stopwatch stopwatch;
+  BinaryIndex::verify(folder.index_path());
+  const BinaryIndex index = BinaryIndex::open(folder.index_path());
+  if (options.common.json) {
+    std::cout << json_text({{"program", "nibble-search"},
+                            {"index", options.folder},
+                            {"passages", index.size()},
+                            {"bytes", index.bytes()},
+                            {"seconds", stopwatch.seconds()}});
+  } else {
+    std::cout << options.folder << ": " << index.size() << " passages, all checksums hold\n";
+  }
+}
+
+/// Share of the exact `count` nearest that are found.
+double recall_of(const std::vector<std::vector<Neighbour>>& found, const Matrix& vectors,
+                 const Matrix& queries, std::size_t count) {
+  double hits = 0;
+  for (Index q = 0; q < queries.rows(); ++q) {
+    const Eigen::VectorXf exact = vectors * queries.row(q).transpose();
+    Nearest nearest(count);
+    for (Index i = 0; i < exact.size(); ++i) {
+      nearest.add({static_cast<std::uint64_t>(i), exact[i], i});
+    }
+    for (const Neighbour& each : found[static_cast<std::size_t>(q)]) {
+      hits += std::ranges::find(nearest.kept(), each.id, &Neighbour::id) != nearest.kept().end();
+    }
+  }
+  return hits / static_cast<double>(count) / static_cast<double>(queries.rows());
+}
+
+void run_bench(const Options& options) {
+  Console console;
+  ThreadPool pool(options.common.threads);
+  constexpr Index batch = 64;
+  const Index dims = options.dims == 0 ? 1024 : options.dims;
+  const Progress progress = console.progress();
+  report(progress, "made vectors", 0, 3);
+  const Matrix all = clustered_vectors(options.rows + batch, dims, options.clusters, 1, pool);
+  const Matrix vectors = all.topRows(options.rows), queries = all.bottomRows(batch);
+  report(progress, "index", 1, 3);
+  BinaryIndex index(fit_index(vectors, options.bits, options.kept_vectors()));
+  std::vector<std::uint64_t> ids;
+  for (Index i = 0; i < options.rows; ++i) ids.push_back(static_cast<std::uint64_t>(i));
+  const Stopwatch stopwatch;
+  index.add(ids, vectors, pool);
+  const double add_seconds = stopwatch.seconds();
+
+  report(progress, "searches", 2, 3);
+  const SearchKernels& kernels = dispatch::best_search();
+  const auto search = [&](Index count) {
+    return index.search(queries.topRows(count), options.search, pool, kernels);
+  };
+  const MachineLimits machine(dispatch::best().isa, pool.size());
+  const double one = median_seconds([&] { static_cast<void>(search(1)); });
+  const double read = machine.read_bandwidth();
+  const double many = median_seconds([&] { static_cast<void>(search(batch)); });
+  const double recall = recall_of(search(batch), vectors, queries, options.search.count);
+  report(progress, "searches", 3, 3);
+
+  const double code_bytes =
+      static_cast<double>(options.rows) *
+      static_cast<double>(nibble::code_bytes(dims, std::max(options.bits, 1)) +
+                          (options.bits > 0 ? 8 : 0));
+  Json json = describe_search("clustered vectors", pool);
+  json["rows"] = options.rows;
+  json["dims"] = dims;
+  json["bits"] = options.bits;
+  json["kept"] = options.kept;
+  json["oversampling"] = options.search.oversampling;
+  json["bytes_per_row"] = static_cast<double>(index.bytes()) / static_cast<double>(options.rows);
+  json["adds_per_second"] = static_cast<double>(options.rows) / add_seconds;
+  json["recall"] = recall;
+  json["seconds_per_query"] = one;
+  json["seconds_per_query_of_64"] = many / static_cast<double>(batch);
+  json["read_bytes_per_second"] = code_bytes / one;
+  json["share_of_read_bandwidth"] = code_bytes / one / read;
+  if (options.common.json) {
+    std::cout << json_text(json);
+  } else {
+    std::cout << options.rows << " x " << dims << " dims, " << options.bits << " bits, "
+              << fixed(static_cast<double>(index.bytes()) / static_cast<double>(options.rows), 1)
+              << " bytes a row\nrecall@" << options.search.count << ' ' << fixed(recall, 4)
+              << "\none query " << significant(1e3 * one) << " ms, "
+              << fixed(code_bytes / one / read, 2) << " of the read bandwidth; one of 64 "
+              << significant(1e3 * many / static_cast<double>(batch)) << " ms\n";
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Finds passages of texts by what they mean, from bits.", "nibble-search");
+  app.require_subcommand(1);
+  Options options;
+
+  CLI::App* index = options.add_command(app, "index", "Begins an index of some text files");
+  options.add_folder(*index);
+  index->add_option("TEXT", options.files, "Text files in UTF-8")->required();
+  index->add_option("--model", options.model, "Folder of static token embeddings")
+      ->capture_default_str();
+  index->add_option("--dims", options.dims, "The first so many dimensions of the model; 0: all")
+      ->check(at_least(0))
+      ->capture_default_str();
+  options.add_code_options(*index);
+
+  CLI::App* add = options.add_command(app, "add", "Adds text files to an index");
+  options.add_folder(*add);
+  add->add_option("TEXT", options.files, "Text files in UTF-8")->required();
+
+  CLI::App* query = options.add_command(app, "query", "Finds passages like a text");
+  options.add_folder(*query);
+  query->add_option("QUERY", options.text, "What to look for")->required();
+  options.add_search_options(*query);
+
+  CLI::App* verify = options.add_command(app, "verify", "Compares an index with its checksums");
+  options.add_folder(*verify);
+
+  CLI::App* bench = options.add_command(app, "bench", "Measures recall and speed on made vectors");
+  bench->add_option("--rows", options.rows, "Vectors")->check(at_least(100))->capture_default_str();
+  bench->add_option("--dims", options.dims, "Dimensions; 0: 1024")
+      ->check(at_least(0))
+      ->capture_default_str();
+  bench->add_option("--clusters", options.clusters, "Clusters that the vectors lie in")
+      ->check(at_least(1))
+      ->capture_default_str();
+  options.add_code_options(*bench);
+  options.add_search_options(*bench);
+
+  app.footer(
+      "Each command has its own --help; all take --json and --threads.\n"
+      "Examples:\n"
+      "  nibble-search index treasure examples/texts/treasure_island.txt\n"
+      "  nibble-search query treasure \"an old sailor with a scar arrives at the inn\"");
+  return run_main(app, argc, argv, [&] {
+    if (index->parsed()) run_index(options);
+    if (add->parsed()) run_add(options);
+    if (query->parsed()) run_query(options);
+    if (verify->parsed()) run_verify(options);
+    if (bench->parsed()) run_bench(options);
+  });
+}

@@ -1,0 +1,120 @@
+// UpdateFile: a file that exists, opened to be changed in place by one writer at a time.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include <nibble/core/error.hpp>
+#include <nibble/io/describe.hpp>
+
+#if defined(_WIN32)
+#include <io.h>
+#include <share.h>
+#else
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/types.h>
+#include <unistd.h>
+#endif
+
+namespace nibble {
+
+/// Holds the right to write a file until it is destroyed; readers are not kept out. What was
+/// written may be lost in a crash until `force` has returned.
+class UpdateFile {
+ public:
+  /// Throws `Error` where the file cannot be opened for writing, or another one writes it.
+  explicit UpdateFile(std::filesystem::path path) : path_(std::move(path)) {
+    errno = 0;
+    file_.reset(open_locked(path_));
+    if (!file_ && errno == EWOULDBLOCK) fail(path_text(path_), ": is being written by another");
+    if (!file_) fail_errno("be opened for writing");
+  }
+
+  /// Fills `bytes` from byte `offset` on. Throws `Error` where the file ends before.
+  void read_at(std::uint64_t offset, std::span<std::byte> bytes) {
+    seek_to(offset);
+    if (std::fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
+      fail_errno("be read");
+    }
+  }
+
+  /// Writes from byte `offset` on.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    seek_to(offset);
+    if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
+      fail_errno("be written");
+    }
+  }
+
+  /// Returns when all that was written is on the disk.
+  void force() {
+    errno = 0;
+    if (std::fflush(file_.get()) != 0 || !force_to_disk(file_.get())) fail_errno("be written");
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+  };
+
+#if defined(_WIN32)
+  static std::FILE* open_locked(const std::filesystem::path& path) {
+    return ::_wfsopen(path.c_str(), L"r+b", _SH_DENYWR);
+  }
+  static bool seek(std::FILE* file, std::uint64_t offset) {
+    return ::_fseeki64(file, static_cast<std::int64_t>(offset), SEEK_SET) == 0;
+  }
+  static bool force_to_disk(std::FILE* file) {
+    return ::_commit(::_fileno(file)) == 0;
+  }
+#else
+  static std::FILE* open_locked(const std::filesystem::path& path) {
+    const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0) return nullptr;
+    // flock's locks end with the process, however it ends.
+    std::FILE* file =
+        ::flock(descriptor, LOCK_EX | LOCK_NB) == 0 ? ::fdopen(descriptor, "r+b") : nullptr;
+    if (file == nullptr) {
+      const int reason = errno;
+      ::close(descriptor);
+      errno = reason;
+    }
+    return file;
+  }
+  static bool seek(std::FILE* file, std::uint64_t offset) {
+    return ::fseeko(file, static_cast<off_t>(offset), SEEK_SET) == 0;
+  }
+  static bool force_to_disk(std::FILE* file) {
+    return ::fsync(::fileno(file)) == 0;
+  }
+#endif
+
+  void seek_to(std::uint64_t offset) {
+    errno = 0;
+    if (offset > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) ||
+        !seek(file_.get(), offset)) {
+      fail_errno("be positioned");
+    }
+  }
+
+  [[noreturn]] void fail_errno(const char* action) const {
+    const std::error_code code(errno, std::generic_category());
+    fail(path_text(path_), ": cannot ", action,
+         code ? ": " + printable(code.message(), 200) : std::string());
+  }
+
+  std::filesystem::path path_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
+}  // namespace nibble

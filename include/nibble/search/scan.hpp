@@ -1,0 +1,164 @@
+// The exact scan: every row's code against some queries, block by block, the nearest kept.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <nibble/core/executor.hpp>
+#include <nibble/kernels/search_kernels.hpp>
+#include <nibble/search/nearest.hpp>
+#include <nibble/search/row_encoder.hpp>
+
+namespace nibble {
+
+/// Rows that lie one after the other, as `RowEncoder` writes them. Borrows all of it.
+struct RowSpan {
+  Index count = 0;
+  std::int64_t first_row = 0;  // the place of the first among all rows
+  const std::uint64_t* ids = nullptr;
+  const std::uint8_t* codes = nullptr;
+  const RaBitQCorrection* corrections = nullptr;  // null with plain sign bits
+  const std::byte* vectors = nullptr;             // null where none are kept
+};
+
+/// Says which rows may be found. Called on any thread, and only for rows near enough.
+using RowFilter = std::function<bool(std::uint64_t id, std::int64_t row)>;
+
+/// Queries ready for a scan; they share the width of their codes.
+class ScanQueries {
+ public:
+  /// `query_bits`: of the queries' codes, 1 to 8; plain sign bits are compared with sign bits.
+  /// Throws Error where a query has other dimensions than the rows, or is not finite.
+  ScanQueries(const Vectors& queries, const RowEncoder& encoder, int query_bits, ExecutorRef pool)
+      : encoder_(&encoder), bits_(encoder.rabitq() == nullptr ? 1 : query_bits) {
+    const Index dims = encoder.parameters().dims;
+    if (queries.cols() != dims) {
+      fail("queries of ", queries.cols(), " dimensions, the index has ", dims);
+    }
+    stride_ = nibble::code_bytes(dims, bits_);
+    codes_.resize(static_cast<std::size_t>(queries.rows() * stride_));
+    if (encoder.rabitq() != nullptr) prepared_.resize(static_cast<std::size_t>(queries.rows()));
+    pool.run(queries.rows(), [&](Index i, int) {
+      const std::span query(queries.row(i).data(), static_cast<std::size_t>(dims));
+      if (!queries.row(i).allFinite()) fail("query ", i, ": is not finite");
+      std::uint8_t* code = codes_.data() + i * stride_;
+      if (encoder.rabitq() == nullptr) {
+        pack_signs(query, code);
+      } else {
+        RaBitQQuery& prepared = prepared_[static_cast<std::size_t>(i)];
+        prepared = encoder.rabitq()->encode_query(query, bits_);
+        std::copy_n(prepared.data(), stride_, code);
+      }
+    });
+  }
+
+  [[nodiscard]] Index count() const noexcept { return static_cast<Index>(codes_.size()) / stride_; }
+
+  /// Some of the codes, for the kernel.
+  [[nodiscard]] BitPlanes codes(Index first, Index count) const noexcept {
+    return {codes_.data() + first * stride_, count, stride_, bits_};
+  }
+
+  /// The scores of some rows by their distances: estimated inner products, or for plain sign bits
+  /// the cosine of the angle between the two sign vectors.
+  void score(Index query, const RowSpan& rows, Index first, std::span<const std::int32_t> distances,
+             float* scores) const noexcept {
+    if (rows.corrections == nullptr) {
+      const auto dims = static_cast<float>(encoder_->parameters().dims);
+      for (std::size_t i = 0; i < distances.size(); ++i) {
+        scores[i] = 1 - 2 * static_cast<float>(distances[i]) / dims;
+      }
+      return;
+    }
+    const RaBitQ& rabitq = *encoder_->rabitq();
+    const RaBitQQuery& prepared = prepared_[static_cast<std::size_t>(query)];
+    const RaBitQCorrection* corrections = rows.corrections + first;
+    for (std::size_t i = 0; i < distances.size(); ++i) {
+      scores[i] = rabitq.inner_product(prepared, corrections[i], distances[i]);
+    }
+  }
+
+ private:
+  const RowEncoder* encoder_;
+  int bits_;
+  Index stride_ = 0;
+  std::vector<std::uint8_t> codes_;  // [queries][stride]
+  std::vector<RaBitQQuery> prepared_;
+};
+
+namespace scan_detail {
+
+inline constexpr Index block_rows = 64;       // whose distances are computed before they are used
+inline constexpr Index task_rows = 8192;      // a task of a thread
+inline constexpr Index queries_at_once = 64;  // that share a pass over the codes
+
+}  // namespace scan_detail
+
+/// The `count` nearest rows of each query, by `ScanQueries::score`. The same for any number of
+/// threads. Up to 64 queries share a pass over the codes.
+[[nodiscard]] inline std::vector<Nearest> scan(const ScanQueries& queries,
+                                               std::span<const RowSpan> spans,
+                                               const RowEncoder& encoder, std::size_t count,
+                                               const RowFilter& filter, ExecutorRef pool,
+                                               const SearchKernels& kernels) {
+  using namespace scan_detail;
+  struct Task {
+    const RowSpan* rows;
+    Index first;
+  };
+  std::vector<Task> tasks;
+  for (const RowSpan& rows : spans) {
+    for (Index first = 0; first < rows.count; first += task_rows) tasks.push_back({&rows, first});
+  }
+  const Index code_bytes = encoder.row_bytes().code;
+  const int planes = std::max(encoder.parameters().code_bits, 1);
+
+  std::vector<Nearest> all;
+  for (Index begin = 0; begin < queries.count(); begin += queries_at_once) {
+    const Index group = std::min(queries_at_once, queries.count() - begin);
+    const auto group_size = static_cast<std::size_t>(group);
+    const auto workers = static_cast<std::size_t>(pool.size());
+    std::vector<Nearest> found(workers * group_size, Nearest(count));
+    std::vector<std::int32_t> scratch(workers * group_size * block_rows);
+    pool.run(static_cast<Index>(tasks.size()), [&](Index number, int worker) {
+      const Task& task = tasks[static_cast<std::size_t>(number)];
+      const RowSpan& rows = *task.rows;
+      Nearest* nearest = found.data() + static_cast<std::size_t>(worker) * group_size;
+      std::int32_t* distances =
+          scratch.data() + static_cast<std::size_t>(worker) * group_size * block_rows;
+      const Index end = std::min(rows.count, task.first + task_rows);
+      for (Index first = task.first; first < end; first += block_rows) {
+        const Index block = std::min(block_rows, end - first);
+        kernels.hamming_distances({queries.codes(begin, group),
+                                   {rows.codes + first * code_bytes, block, code_bytes, planes},
+                                   code_bytes / planes,
+                                   distances,
+                                   block_rows});
+        for (Index q = 0; q < group; ++q) {
+          float scores[block_rows];
+          queries.score(begin + q, rows, first,
+                        {distances + q * block_rows, static_cast<std::size_t>(block)}, scores);
+          for (Index i = 0; i < block; ++i) {
+            if (scores[i] < nearest[q].threshold()) continue;
+            const Neighbour candidate{rows.ids[first + i], scores[i], rows.first_row + first + i};
+            if (!filter || filter(candidate.id, candidate.row)) nearest[q].add(candidate);
+          }
+        }
+      }
+    });
+    for (std::size_t q = 0; q < group_size; ++q) {
+      for (std::size_t worker = 1; worker < workers; ++worker) {
+        for (const Neighbour& each : found[worker * group_size + q].kept()) found[q].add(each);
+      }
+      all.push_back(std::move(found[q]));
+    }
+  }
+  return all;
+}
+
+}  // namespace nibble
