@@ -284,7 +284,7 @@ class Gptq {
   [[nodiscard]] CalibrationNeeds needs() const noexcept { return options.needs(); }
   [[nodiscard]] CalibratedMatrix quantize(const WeightSource& source, const AnyFormat& format,
                                           const InputStatistics& statistics, ExecutorRef pool,
-                                          const KernelTable& kernels) const {
+                                          const KernelTable& kernels = nibble::kernels<>()) const {
     return quantize_gptq(source, format, statistics, options, pool, kernels);
   }
 };
