@@ -45,5 +45,6 @@ void add_pack_activations_benchmarks();
 void add_attention_benchmarks();
 void add_store_key_value_benchmarks();
 void add_elementwise_benchmarks();
+void add_outer_products_benchmarks();
 
 }  // namespace nibble::bench

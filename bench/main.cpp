@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   nibble::bench::add_attention_benchmarks();
   nibble::bench::add_store_key_value_benchmarks();
   nibble::bench::add_elementwise_benchmarks();
+  nibble::bench::add_outer_products_benchmarks();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

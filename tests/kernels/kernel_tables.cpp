@@ -29,6 +29,9 @@ TEST_CASE("every table is complete", "[kernel_table]") {
     CHECK(table->add != nullptr);
     CHECK(table->store_key_value != nullptr);
     CHECK(table->attention != nullptr);
+    CHECK(table->gram_width > 0);
+    CHECK(table->gram_tile != nullptr);
+    CHECK(table->add_outer_products != nullptr);
     for (std::size_t format = 0; format < Formats::size; ++format) {
       CAPTURE(Formats::names[format]);
       const bool integers = format >= Formats::index_of<ZeroOneInt8>;

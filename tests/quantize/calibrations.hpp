@@ -7,6 +7,7 @@
 
 #include "nibble/core/matrix.hpp"
 #include "nibble/quantize/input_statistics.hpp"
+#include "nibble/quantize/row_tile.hpp"
 #include "support/random.hpp"
 
 namespace nibble::test {
@@ -33,6 +34,22 @@ namespace nibble::test {
 
 [[nodiscard]] inline Eigen::MatrixXd random_hessian(Index tokens, Index cols, unsigned seed) {
   return hessian_of(random_inputs(tokens, cols, seed));
+}
+
+/// A matrix as tiles have it, and back.
+[[nodiscard]] inline RowTile tile_of(const Eigen::MatrixXd& rows) {
+  RowTile tile = zero_tile(rows.rows(), rows.cols());
+  for (Index row = 0; row < rows.rows(); ++row) {
+    tile[static_cast<std::size_t>(row / panel_rows)].row(row % panel_rows) = rows.row(row);
+  }
+  return tile;
+}
+[[nodiscard]] inline Eigen::MatrixXd rows_of(const RowTile& tile, Index count) {
+  Eigen::MatrixXd rows(count, tile.front().cols());
+  for (Index row = 0; row < count; ++row) {
+    rows.row(row) = tile[static_cast<std::size_t>(row / panel_rows)].row(row % panel_rows);
+  }
+  return rows;
 }
 
 }  // namespace nibble::test

@@ -43,10 +43,10 @@ void check_descent(const F& format, Index rows, Index cols) {
           return GridOf<F>::make(format, group, "w");
         })));
   }
-  CoordinateDescent<F> descent(target, hessian, *factor, layout, codes);
+  CoordinateDescent<F> descent(test::tile_of(target), hessian, *factor, layout, codes);
   const auto exact = [&] { return errors_of<F>(target, hessian, factor->damping, layout, codes); };
   Eigen::VectorXd before = exact();
-  CHECK(descent.errors().isApprox(before, 1e-9));
+  CHECK(descent.errors().head(rows).isApprox(before, 1e-9));
   for (int step = 0; step < 40; ++step) {
     if (step % 2 == 0) {
       descent.refit_scales();
@@ -55,7 +55,7 @@ void check_descent(const F& format, Index rows, Index cols) {
     }
     const Eigen::VectorXd after = exact();
     CHECK((after.array() <= before.array() * (1 + 1e-9)).all());
-    CHECK(descent.errors().isApprox(after, 1e-6));
+    CHECK(descent.errors().head(rows).isApprox(after, 1e-6));
     before = after;
   }
   descent.sweep();
@@ -83,7 +83,7 @@ void check_descent(const F& format, Index rows, Index cols) {
 
 TEST_CASE("every step of the descent lowers the error, down to where no step does",
           "[coordinate_descent]") {
-  check_descent(GroupInt<4>{32, true}, 5, 70);
+  check_descent(GroupInt<4>{32, true}, 19, 70);
   check_descent(GroupInt<3>{0, false}, 3, 33);
   check_descent(GroupInt<2>{64, true}, 2, 1);
   check_descent(ZeroOneInt8{32, false}, 2, 40);
@@ -100,7 +100,7 @@ TEST_CASE("a scale is fitted to its codes", "[coordinate_descent]") {
   Eigen::MatrixXd target(1, 4);
   target << -7, 1, 7, -4;
   target *= 0.375;
-  CoordinateDescent<GroupInt<4>> descent(target, hessian, *factor, layout, rows);
+  CoordinateDescent<GroupInt<4>> descent(test::tile_of(target), hessian, *factor, layout, rows);
   descent.refit_scales();
   CHECK(to_float(rows[0].grids[0].scale) == 0.375F);
   CHECK(descent.errors()[0] == Approx(0).margin(1e-9));

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "nibble/core/matrix.hpp"
 #include "nibble/core/thread_pool.hpp"
 #include "support/catch.hpp"
 #include "support/random.hpp"

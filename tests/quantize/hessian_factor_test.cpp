@@ -28,17 +28,37 @@ Eigen::MatrixXd ordered(const Eigen::MatrixXd& hessian, const HessianFactor& fac
 
 TEST_CASE("the factor's square is the inverse of the damped Hessian", "[hessian_factor]") {
   ThreadPool pool(2);
-  for (const Index size : {1, 2, 63, 64, 65, 150}) {
+  for (const Index size : {1, 2, 31, 63, 64, 65, 150, 203}) {
     CAPTURE(size);
     const Eigen::MatrixXd hessian = test::random_hessian(3 * size, size, 9);
     const auto factor = factor_hessian(hessian, quantization_order(hessian, true), 0.01, pool);
     REQUIRE(factor);
     CHECK(factor->damping == Approx(0.01 * hessian.diagonal().mean()));
-    const Eigen::MatrixXd& inverse = factor->inverse;
-    CHECK(inverse.isLowerTriangular(0.0));
-    const Eigen::MatrixXd identity = inverse * ordered(hessian, *factor) * inverse.transpose();
+    const Eigen::MatrixXd inverse =
+        Eigen::MatrixXd(factor->halves.triangularView<Eigen::Upper>()).transpose();
+    Eigen::MatrixXd lower = factor->halves.triangularView<Eigen::StrictlyLower>();
+    lower.diagonal() = inverse.diagonal().cwiseInverse();
+    // Sums of up to `size` products, of which the diagonal has the largest.
+    const Eigen::MatrixXd matrix = ordered(hessian, *factor);
+    CHECK((lower * lower.transpose() - matrix).cwiseAbs().maxCoeff() <
+          static_cast<double>(4 * size) * 0x1p-53 * matrix.diagonal().maxCoeff());
+    const Eigen::MatrixXd identity = inverse * matrix * inverse.transpose();
     // Condition numbers are below 1 / 0.01 times the size, far from 1 / epsilon.
     CHECK((identity - Eigen::MatrixXd::Identity(size, size)).cwiseAbs().maxCoeff() < 1e-9);
+  }
+}
+
+TEST_CASE("solving takes the inverse of the damped Hessian", "[hessian_factor]") {
+  ThreadPool pool(2);
+  for (const Index size : {1, 2, 33, 64, 150}) {
+    CAPTURE(size);
+    const Eigen::MatrixXd hessian = test::random_hessian(3 * size, size, 12);
+    const auto factor = factor_hessian(hessian, quantization_order(hessian, true), 0.01, pool);
+    REQUIRE(factor);
+    const Eigen::MatrixXd rows = test::random_inputs(37, size, 13).cast<double>();
+    const RowTile found = solve(*factor, test::tile_of(rows), kernels<>());
+    const Eigen::MatrixXd back = test::rows_of(found, 37) * ordered(hessian, *factor);
+    CHECK((back - rows).cwiseAbs().maxCoeff() < 1e-9 * rows.cwiseAbs().maxCoeff());
   }
 }
 
@@ -56,7 +76,7 @@ TEST_CASE("the factor has the same bits for any number of threads", "[hessian_fa
   for (const int threads : {2, 3}) {
     ThreadPool pool(threads);
     const auto found = factor_hessian(hessian, quantization_order(hessian, true), 0.01, pool);
-    CHECK(found->inverse == expected->inverse);
+    CHECK(found->halves == expected->halves);
   }
 }
 
@@ -73,7 +93,7 @@ TEST_CASE("damping rises until the matrix is positive definite", "[hessian_facto
   CHECK_FALSE(factor_hessian(hessian, {1, 0}, 0.01, pool));
   const auto zero = factor_hessian(Eigen::MatrixXd::Zero(3, 3), {2, 1, 0}, 0.01, pool);
   REQUIRE(zero);
-  CHECK(zero->inverse == Eigen::MatrixXd::Identity(3, 3));
+  CHECK(zero->halves == Eigen::MatrixXd::Identity(3, 3));
 }
 
 TEST_CASE("fewer tokens than inputs leave enough to factor", "[hessian_factor]") {

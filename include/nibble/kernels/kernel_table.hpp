@@ -9,6 +9,7 @@
 #include <nibble/kernels/attention.hpp>
 #include <nibble/kernels/elementwise.hpp>
 #include <nibble/kernels/matmul.hpp>
+#include <nibble/kernels/outer_products.hpp>
 #include <nibble/kernels/pack_activations.hpp>
 #include <nibble/kernels/store_key_value.hpp>
 
@@ -38,6 +39,11 @@ struct KernelTable {
   void (*store_key_value)(const float* key, const float* value, const KvPageLayout& layout,
                           std::byte* head, Index slot) noexcept = nullptr;
   void (*attention)(const AttentionTask& task) noexcept = nullptr;
+
+  Index gram_width = 0;
+  void (*gram_tile)(const float* x, const float* y, Index tokens, double* sums) noexcept = nullptr;
+  void (*add_outer_products)(const double* const* vectors, const double* lanes, Index count,
+                             Index size, double* sums) noexcept = nullptr;
 };
 
 namespace kernel_table_detail {
@@ -68,6 +74,9 @@ constexpr KernelTable make_kernel_table() {
   table.add = &add<Isa>;
   table.store_key_value = &store_key_value<Isa>;
   table.attention = &attention<Isa>;
+  table.gram_width = gram_width<Isa>;
+  table.gram_tile = &gram_tile<Isa>;
+  table.add_outer_products = &add_outer_products<Isa>;
   return table;
 }
 

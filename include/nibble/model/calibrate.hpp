@@ -249,7 +249,7 @@ class Calibration {
         [&]<class Q>(const Q& method) {
           if constexpr (CalibratedQuantizer<Q>) {
             CalibratedMatrix result =
-                method.quantize(tensors_.source(spec), rule->format, statistics, pool_);
+                method.quantize(tensors_.source(spec), rule->format, statistics, pool_, kernels_);
             const std::chrono::duration<double> seconds = Clock::now() - start;
             result_.reports.push_back(
                 {spec.name, std::string(Q::name), rule->format, result.report, seconds.count()});

@@ -25,6 +25,7 @@
 #include <nibble/quantize/input_correction.hpp>
 #include <nibble/quantize/input_statistics.hpp>
 #include <nibble/quantize/round_to_nearest.hpp>
+#include <nibble/quantize/row_tile.hpp>
 
 namespace nibble {
 
@@ -51,72 +52,57 @@ struct GptqOptions {
 
 namespace gptq_detail {
 
-/// Rows that are quantized together: two panels.
-inline constexpr Index tile_rows = 2 * panel_rows;
-/// Inputs whose errors are passed on together.
-inline constexpr Index block_inputs = 128;
-
-/// A few rows of a matrix on their way.
-template <GridFormat F>
-struct Tile {
-  std::vector<GridRow<F>> rows;
-  Eigen::VectorXd errors;  // of each row: e (H + damping) e^T, e = weights - quantized weights
-};
-
-/// e (H + damping) e^T of each row of `errors`, [rows][cols] in the factor's order: the squared
-/// length of e L, and e L = e M^-1.
-[[nodiscard]] inline Eigen::VectorXd damped_errors(Eigen::MatrixXd errors,
-                                                   const HessianFactor& factor) {
-  factor.inverse.triangularView<Eigen::Lower>().solveInPlace<Eigen::OnTheRight>(errors);
-  return errors.rowwise().squaredNorm();
-}
-
-/// GPTQ of the rows of `weights`, [rows][cols] in the factor's order, which are used up.
+/// GPTQ of the rows of `weights`, whose inputs are in the factor's order, and which are used up.
 /// `rows` come with the grids of static groups or, where `make_grid` is to make them, without.
+/// Returns e (H + damping) e^T of each row, e being weights - quantized weights.
 template <GridFormat F, class MakeGrid>
-void quantize_tile(Eigen::MatrixXd& weights, const HessianFactor& factor, const PanelLayout& layout,
-                   bool static_groups, MakeGrid&& make_grid, Tile<F>& tile) {
-  const Eigen::MatrixXd& inverse = factor.inverse;
-  const Index count = weights.rows();
+[[nodiscard]] Eigen::VectorXd quantize_tile(RowTile& weights, const HessianFactor& factor,
+                                            const PanelLayout& layout, bool static_groups,
+                                            MakeGrid&& make_grid, std::vector<GridRow<F>>& rows,
+                                            const KernelTable& kernels) {
+  const Eigen::MatrixXd& halves = factor.halves;
+  const Index cols = halves.cols();
   const Index group_size = layout.group_size;
-  const Index block = static_groups ? block_inputs : std::min(group_size, block_inputs);
-  Eigen::MatrixXd errors(count, block);
-  Eigen::VectorXd weight(count);
-  tile.errors = Eigen::VectorXd::Zero(count);
-  for (Index end = weights.cols(); end > 0;) {
-    const Index begin = std::max(end - block, Index{0});
-    for (Index place = end - 1; place >= begin; --place) {
-      const Index input = factor.order[static_cast<std::size_t>(place)];
-      if (!static_groups && input % group_size == 0) {
-        // Not permuted: the group's inputs lie in reverse from here on.
-        const Index size = std::min(group_size, weights.cols() - input);
-        for (Index row = 0; row < count; ++row) {
-          const Eigen::RowVectorXf group =
-              weights.row(row).segment(place + 1 - size, size).reverse().template cast<float>();
-          tile.rows[static_cast<std::size_t>(row)].grids.push_back(
-              make_grid(static_cast<std::size_t>(input),
-                        std::span<const float>(group.data(), static_cast<std::size_t>(size))));
+  RowStrip minus = RowStrip::Zero(panel_rows, factor_block);  // errors of the block's inputs
+  Eigen::VectorXd errors = Eigen::VectorXd::Zero(static_cast<Index>(rows.size()));
+  for (Index end = cols; end > 0; end = std::max(end - factor_block, Index{0})) {
+    const Index begin = std::max(end - factor_block, Index{0});
+    for (std::size_t s = 0; s < weights.size(); ++s) {
+      RowStrip& strip = weights[s];
+      const Index first_row = static_cast<Index>(s) * panel_rows;
+      const Index count = rows_in(s, static_cast<Index>(rows.size()));
+      for (Index place = end - 1; place >= begin; --place) {
+        const Index input = factor.order[static_cast<std::size_t>(place)];
+        if (!static_groups && input % group_size == 0) {
+          // Not permuted: the group's inputs lie in reverse from here on. Groups are whole blocks.
+          const Index size = std::min(group_size, cols - input);
+          for (Index lane = 0; lane < count; ++lane) {
+            const Eigen::RowVectorXf group =
+                strip.row(lane).segment(place + 1 - size, size).reverse().template cast<float>();
+            rows[static_cast<std::size_t>(first_row + lane)].grids.push_back(
+                make_grid(static_cast<std::size_t>(input),
+                          std::span<const float>(group.data(), static_cast<std::size_t>(size))));
+          }
         }
+        const auto group = static_cast<std::size_t>(input / group_size);
+        for (Index lane = 0; lane < count; ++lane) {
+          GridRow<F>& row = rows[static_cast<std::size_t>(first_row + lane)];
+          const auto& grid = row.grids[group];
+          const double weight = strip(lane, place);
+          const std::uint8_t code = GridOf<F>::code(grid, static_cast<float>(weight));
+          row.codes[static_cast<std::size_t>(input)] = code;
+          const double error = (weight - GridOf<F>::value(grid, code)) / halves(place, place);
+          minus(lane, place - begin) = -error;
+          errors[first_row + lane] += error * error;
+        }
+        add_product(minus.col(place - begin).data(), halves.block(begin, place, place - begin, 1),
+                    strip.col(begin).data(), kernels);
       }
-      const Index before = end - 1 - place;  // places of this block whose errors are known
-      weight.noalias() = weights.col(place);
-      weight.noalias() -= errors.middleCols(place + 1 - begin, before) *
-                          inverse.col(place).segment(place + 1, before);
-      const auto group = static_cast<std::size_t>(input / group_size);
-      for (Index row = 0; row < count; ++row) {
-        GridRow<F>& quantized = tile.rows[static_cast<std::size_t>(row)];
-        const auto& grid = quantized.grids[group];
-        const std::uint8_t code = GridOf<F>::code(grid, static_cast<float>(weight[row]));
-        quantized.codes[static_cast<std::size_t>(input)] = code;
-        const double error = (weight[row] - GridOf<F>::value(grid, code)) / inverse(place, place);
-        errors(row, place - begin) = error;
-        tile.errors[row] += error * error;
-      }
+      add_product(minus.data(), halves.block(0, begin, begin, end - begin), strip.data(), kernels);
+      minus.setZero();
     }
-    weights.leftCols(begin).noalias() -=
-        errors.leftCols(end - begin) * inverse.block(begin, 0, end - begin, begin);
-    end = begin;
   }
+  return errors;
 }
 
 /// A matrix on its way, a tile of rows at a time on all threads.
@@ -125,16 +111,18 @@ class Quantization {
  public:
   /// Borrows everything.
   Quantization(const WeightSource& source, const F& format, const InputStatistics& statistics,
-               const HessianFactor& factor, const GptqOptions& options)
+               const HessianFactor& factor, const GptqOptions& options, const KernelTable& kernels)
       : source_(source),
         format_(format),
-        statistics_(statistics),
+        hessian_(statistics.hessian),
         factor_(factor),
         options_(options),
+        kernels_(kernels),
         builder_(format, source.rows, source.cols) {
     const Eigen::VectorXf diagonal = statistics.hessian.diagonal().template cast<float>();
     importance_.assign(diagonal.begin(), diagonal.end());
     for (float& each : importance_) each += static_cast<float>(factor.damping);
+    if (options.correction != 0) drift_ = statistics.cross - statistics.hessian;
   }
 
   [[nodiscard]] CalibratedMatrix run(ExecutorRef pool) && {
@@ -157,67 +145,78 @@ class Quantization {
   using Grid = typename GridOf<F>::Grid;
 
   CalibrationReport quantize_rows(Index first, Index count) {
-    const Index cols = source_.cols;
     const PanelLayout& layout = builder_.layout();
-    Matrix original(count, cols);
-    source_.read(first, count, original.data());
-    for (Index row = 0; row < count; ++row) {
-      require_finite(source_, first + row, original.row(row).data());
-    }
-    Eigen::MatrixXd target = original.cast<double>();
+    std::vector<GridRow<F>> nearest;
+    RowTile target = read(first, count, nearest);
     if (options_.correction != 0) {
-      correct_for_inputs(target, statistics_, factor_, options_.correction);
-      if (!target.allFinite()) {
+      correct_for_inputs(target, drift_, factor_, options_.correction, kernels_);
+      const bool finite =
+          std::ranges::all_of(target, [](const RowStrip& strip) { return strip.allFinite(); });
+      if (!finite) {
         fail("tensor '", source_.name, "': its inputs are too large to correct its weights for");
       }
     }
 
-    Tile<F> tile;
-    std::vector<GridRow<F>> nearest;
-    const Matrix wanted = target.cast<float>();
+    const auto grid = [&](std::size_t input, std::span<const float> group) {
+      return make_grid(input, group);
+    };
+    std::vector<GridRow<F>> rows;
     for (Index row = 0; row < count; ++row) {
-      nearest.push_back(
-          nearest_row<F>(values(original, row), layout,
-                         make_grids<F>(values(original, row), layout,
-                                       [&](std::size_t, std::span<const float> group) {
-                                         return GridOf<F>::make(format_, group, source_.name);
-                                       })));
-      tile.rows.push_back({std::vector<std::uint8_t>(static_cast<std::size_t>(cols)), {}});
+      rows.push_back({std::vector<std::uint8_t>(static_cast<std::size_t>(source_.cols)), {}});
       if (!options_.act_order) continue;
-      tile.rows.back().grids = make_grids<F>(
-          values(wanted, row), layout,
-          [&](std::size_t input, std::span<const float> group) { return make_grid(input, group); });
+      const Eigen::RowVectorXf wanted = target[static_cast<std::size_t>(row / panel_rows)]
+                                            .row(row % panel_rows)
+                                            .template cast<float>();
+      rows.back().grids =
+          make_grids<F>({wanted.data(), static_cast<std::size_t>(wanted.size())}, layout, grid);
     }
-    Eigen::MatrixXd weights = ordered(target);
-    quantize_tile<F>(
-        weights, factor_, layout, options_.act_order,
-        [&](std::size_t input, std::span<const float> group) { return make_grid(input, group); },
-        tile);
+    RowTile weights = permute(target, factor_.order);
+    Eigen::VectorXd errors =
+        quantize_tile<F>(weights, factor_, layout, options_.act_order, grid, rows, kernels_);
     if (options_.refinements > 0) {
-      CoordinateDescent<F> descent(target, statistics_.hessian, factor_, layout, tile.rows);
+      CoordinateDescent<F> descent(target, hessian_, factor_, layout, rows, kernels_);
       for (int round = 0; round < options_.refinements; ++round) {
         descent.refit_scales();
         descent.sweep();
       }
-      tile.errors = descent.errors();
+      errors = descent.errors();
     }
 
-    for (Index row = 0; row < count; ++row) {
-      const GridRow<F>& codes = nearest[static_cast<std::size_t>(row)];
-      for (Index col = 0; col < cols; ++col) target(row, col) -= codes.value(layout, col);
-    }
-    const Eigen::VectorXd nearest_errors = damped_errors(ordered(target), factor_);
+    const RowTile difference = differences(target, layout, nearest);
+    const Eigen::VectorXd nearest_errors =
+        row_dots(times_transpose(difference, hessian_, kernels_), difference) +
+        factor_.damping * row_dots(difference, difference);
     CalibrationReport report;
     for (Index row = 0; row < count; ++row) {
       // Beyond rounding: where both choose the same codes it is GPTQ's row.
-      const bool better = tile.errors[row] <= nearest_errors[row] * (1 + 1e-9);
+      const bool better = errors[row] <= nearest_errors[row] * (1 + 1e-9);
       const auto r = static_cast<std::size_t>(row);
-      (better ? tile.rows[r] : nearest[r]).store(builder_, first + row);
-      report.error += better ? tile.errors[row] : nearest_errors[row];
+      (better ? rows[r] : nearest[r]).store(builder_, first + row);
+      report.error += better ? errors[row] : nearest_errors[row];
       report.nearest_error += nearest_errors[row];
       report.nearest_rows += better ? 0 : 1;
     }
     return report;
+  }
+
+  /// Rows of the matrix, and the same rounded to nearest.
+  [[nodiscard]] RowTile read(Index first, Index count, std::vector<GridRow<F>>& nearest) const {
+    const PanelLayout& layout = builder_.layout();
+    Matrix weights(count, source_.cols);
+    source_.read(first, count, weights.data());
+    RowTile tile = zero_tile(count, source_.cols);
+    for (Index row = 0; row < count; ++row) {
+      const std::span<const float> values(weights.row(row).data(),
+                                          static_cast<std::size_t>(source_.cols));
+      require_finite(source_, first + row, values.data());
+      auto grids = make_grids<F>(values, layout, [&](std::size_t, std::span<const float> group) {
+        return GridOf<F>::make(format_, group, source_.name);
+      });
+      nearest.push_back(nearest_row<F>(values, layout, std::move(grids)));
+      tile[static_cast<std::size_t>(row / panel_rows)].row(row % panel_rows) =
+          weights.row(row).template cast<double>();
+    }
+    return tile;
   }
 
   /// The grid of the group that starts at an input.
@@ -231,24 +230,13 @@ class Quantization {
     return GridOf<F>::make(format_, group, source_.name);
   }
 
-  /// The columns of a matrix in the factor's order.
-  [[nodiscard]] Eigen::MatrixXd ordered(const Eigen::MatrixXd& matrix) const {
-    Eigen::MatrixXd result(matrix.rows(), matrix.cols());
-    for (Index place = 0; place < matrix.cols(); ++place) {
-      result.col(place) = matrix.col(factor_.order[static_cast<std::size_t>(place)]);
-    }
-    return result;
-  }
-
-  [[nodiscard]] static std::span<const float> values(const Matrix& matrix, Index row) {
-    return {matrix.row(row).data(), static_cast<std::size_t>(matrix.cols())};
-  }
-
   const WeightSource& source_;
   const F& format_;
-  const InputStatistics& statistics_;
+  const Eigen::MatrixXd& hessian_;
   const HessianFactor& factor_;
   const GptqOptions& options_;
+  const KernelTable& kernels_;
+  Eigen::MatrixXd drift_;          // X'^T (X - X'), for the correction
   std::vector<float> importance_;  // of each input: the damped Hessian's diagonal
   MatrixBuilder<F> builder_;
 };
@@ -260,10 +248,10 @@ class Quantization {
 /// formats and a range per tensor are rounded to nearest altogether, and so is a matrix whose
 /// Hessian cannot be factored. Throws Error, naming the tensor, for weights or inputs that are not
 /// finite or that the format cannot hold.
-[[nodiscard]] inline CalibratedMatrix quantize_gptq(const WeightSource& source,
-                                                    const AnyFormat& format,
-                                                    const InputStatistics& statistics,
-                                                    const GptqOptions& options, ExecutorRef pool) {
+[[nodiscard]] inline CalibratedMatrix quantize_gptq(
+    const WeightSource& source, const AnyFormat& format, const InputStatistics& statistics,
+    const GptqOptions& options, ExecutorRef pool,
+    const KernelTable& kernels = nibble::kernels<>()) {
   require_sides(source.rows, source.cols);
   require_statistics(statistics, options.needs(), source.cols, source.name);
   const auto nearest = [&] {
@@ -276,9 +264,9 @@ class Quantization {
           if (value.options().per_tensor) return nearest();
           const std::optional<HessianFactor> factor = factor_hessian(
               statistics.hessian, quantization_order(statistics.hessian, options.act_order),
-              options.damping, pool);
+              options.damping, pool, kernels);
           if (!factor) return nearest();
-          return gptq_detail::Quantization<F>(source, value, statistics, *factor, options)
+          return gptq_detail::Quantization<F>(source, value, statistics, *factor, options, kernels)
               .run(pool);
         } else {
           return nearest();
@@ -295,9 +283,9 @@ class Gptq {
 
   [[nodiscard]] CalibrationNeeds needs() const noexcept { return options.needs(); }
   [[nodiscard]] CalibratedMatrix quantize(const WeightSource& source, const AnyFormat& format,
-                                          const InputStatistics& statistics,
-                                          ExecutorRef pool) const {
-    return quantize_gptq(source, format, statistics, options, pool);
+                                          const InputStatistics& statistics, ExecutorRef pool,
+                                          const KernelTable& kernels = nibble::kernels<>()) const {
+    return quantize_gptq(source, format, statistics, options, pool, kernels);
   }
 };
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
-#include <cstring>
 #include <vector>
 
 #include <Eigen/Core>
@@ -22,11 +21,8 @@ enum class GramKind {
 };
 
 /// Adds up X^T Y, [cols][cols], over blocks of tokens: float32 sums within a block, float64 sums of
-/// blocks. Threads share out panels of 16 channels of X, never tokens, so the result has the same
-/// bits for any number of threads.
-///
-/// The products are the library's matmul: a panel of "weights" is 16 channels of X, its inputs are
-/// the tokens of the block, and each channel of Y is what a token is elsewhere.
+/// blocks. Threads share out tiles of channels, never tokens, so the result has the same bits for
+/// any number of threads.
 class Gram {
  public:
   /// Tokens that are summed in float32.
@@ -34,11 +30,20 @@ class Gram {
 
   /// `kernels` outlives the object.
   Gram(GramKind kind, Index cols, const KernelTable& kernels)
-      : kind_(kind), cols_(cols), kernels_(&kernels) {
-    for (Index panel = 0; panel <= panels(); ++panel) {
-      offsets_.push_back(panel == 0 ? 0 : offsets_.back() + width(panel - 1) * panel_rows);
+      : kind_(kind), cols_(cols), width_(kernels.gram_width), kernels_(&kernels) {
+    // As many tiles of Y as stay in the second-level cache while the panels of X go by.
+    constexpr Index run_numbers = Index{1} << 18;
+    const Index run = std::max(Index{1}, run_numbers / (width_ * block_tokens));
+    Index sums = 0;
+    for (Index first = 0; first < tiles(); first += run) {
+      for (Index panel = first_panel(first); panel < panels(); ++panel) {
+        Index end = std::min(first + run, tiles());
+        while (first_panel(end - 1) > panel) --end;
+        tasks_.push_back({panel, first, end, sums});
+        sums += (end - first) * width_ * panel_rows;
+      }
     }
-    sums_ = AlignedBuffer(static_cast<std::size_t>(offsets_.back()) * sizeof(double));
+    sums_ = AlignedBuffer(static_cast<std::size_t>(sums) * sizeof(double));
   }
 
   [[nodiscard]] Index tokens() const noexcept { return tokens_; }
@@ -58,90 +63,82 @@ class Gram {
 
   /// The sums, [channel of X][channel of Y], both halves; the object is then empty.
   [[nodiscard]] Eigen::MatrixXd finish() && {
+    using Tile = Eigen::Matrix<double, panel_rows, Eigen::Dynamic>;
     Eigen::MatrixXd matrix(cols_, cols_);
-    const double* sums = sums_.as<double>();
-    for (Index row = 0; row < cols_; ++row) {
-      const Index panel = row / panel_rows;
-      const double* lane = sums + offsets_[static_cast<std::size_t>(panel)] + row % panel_rows;
-      const Index count = kind_ == GramKind::Symmetric ? row + 1 : cols_;
-      for (Index col = 0; col < count; ++col) {
-        matrix(row, col) = lane[col * panel_rows];
-        if (kind_ == GramKind::Symmetric) matrix(col, row) = lane[col * panel_rows];
-      }
+    for (const Task& task : tasks_) {
+      const Index row = task.panel * panel_rows;
+      const Index rows = std::min(panel_rows, cols_ - row);
+      const Index col = task.first_tile * width_;
+      const Index cols = std::min((task.end_tile - task.first_tile) * width_, cols_ - col);
+      const auto part =
+          Eigen::Map<const Tile>(sums_.as<double>() + task.sums, panel_rows, cols).topRows(rows);
+      matrix.block(row, col, rows, cols) = part;
+      if (kind_ == GramKind::Symmetric) matrix.block(col, row, cols, rows) = part.transpose();
     }
     *this = Gram(kind_, 0, *kernels_);
     return matrix;
   }
 
  private:
-  static constexpr auto kind_of_inputs = static_cast<std::size_t>(Activations::Float);
-  static constexpr auto format = Formats::index_of<Float32Format>;
+  /// A panel of sixteen channels of X and some tiles of channels of Y.
+  struct Task {
+    Index panel = 0;
+    Index first_tile = 0;
+    Index end_tile = 0;
+    Index sums = 0;  // the place of its sums in sums_: [channel of Y][16]
+  };
 
   [[nodiscard]] Index panels() const noexcept { return divide_up(cols_, panel_rows); }
-  /// Channels of Y that a panel is multiplied with.
-  [[nodiscard]] Index width(Index panel) const noexcept {
-    return kind_ == GramKind::Symmetric ? std::min(cols_, (panel + 1) * panel_rows) : cols_;
+  [[nodiscard]] Index tiles() const noexcept { return divide_up(cols_, width_); }
+  /// The first panel that a tile is multiplied with.
+  [[nodiscard]] Index first_panel(Index tile) const noexcept {
+    return kind_ == GramKind::Symmetric ? tile * width_ / panel_rows : 0;
   }
 
   void add_block(const float* x, const float* y, Index tokens, ExecutorRef pool) {
-    const PanelLayout layout = Float32Format{}.layout(tokens);
-    std::byte* weights =
-        panels_.make_room<std::byte>(static_cast<Index>(layout.panel_bytes) * panels());
-    const Index tile_width = kernels_->tile_width[kind_of_inputs];
-    const PackedActivations inputs = inputs_.prepare(Activations::Float, cols_, tokens, tile_width);
-    float* scratch = products_.make_room<float>(pool.size() * cols_ * panel_rows);
-
-    pool.run(panels(), [&](Index panel, int) {
-      pack_panel(x, tokens, panel, weights + static_cast<std::size_t>(panel) * layout.panel_bytes);
+    float* x_panels = panels_.make_room<float>(panels() * tokens * panel_rows);
+    float* y_tiles = tiles_.make_room<float>(tiles() * tokens * width_);
+    constexpr Index run = 32;
+    pool.run(divide_up(tokens, run), [&](Index task, int) {
+      const Index first = task * run;
+      const Index end = std::min(tokens, first + run);
+      pack(x, first, end, panel_rows, x_panels, tokens);
+      pack(y, first, end, width_, y_tiles, tokens);
     });
-    pool.run(inputs.tiles(), [&](Index tile, int) { pack_tile(y, inputs, tile); });
-    pool.run(panels(), [&](Index task, int worker) {
-      const Index panel = panels() - 1 - task;  // the longest first, so that threads end together
-      const Index first = panel * panel_rows;
-      const PanelView view{weights + static_cast<std::size_t>(panel) * layout.panel_bytes,
-                           std::min(panel_rows, cols_ - first), tokens, layout};
-      float* products = scratch + worker * cols_ * panel_rows;
-      kernels_->matmul[format][kind_of_inputs](
-          {view, inputs, products, panel_rows, 0, 1, 0, divide_up(width(panel), tile_width)});
-      double* sums = sums_.as<double>() + offsets_[static_cast<std::size_t>(panel)];
-      for (Index i = 0; i < width(panel) * panel_rows; ++i) sums[i] += products[i];
+    pool.run(static_cast<Index>(tasks_.size()), [&](Index index, int) {
+      const Task& task = tasks_[static_cast<std::size_t>(index)];
+      double* sums = sums_.as<double>() + task.sums;
+      for (Index tile = task.first_tile; tile < task.end_tile; ++tile) {
+        kernels_->gram_tile(x_panels + task.panel * tokens * panel_rows,
+                            y_tiles + tile * tokens * width_, tokens, sums);
+        sums += width_ * panel_rows;
+      }
     });
   }
 
-  /// Sixteen channels of x as a panel of float32 weights: [tokens][16].
-  void pack_panel(const float* x, Index tokens, Index panel, std::byte* out) const noexcept {
-    const Index first = panel * panel_rows;
-    const Index count = std::min(panel_rows, cols_ - first);
-    auto* place = reinterpret_cast<float*>(out);
-    for (Index token = 0; token < tokens; ++token, place += panel_rows) {
-      std::copy_n(x + token * cols_ + first, count, place);
-      std::fill(place + count, place + panel_rows, 0.0F);
-    }
-  }
-
-  /// A few channels of y as a tile of float inputs: [tokens / 16][width][16].
-  void pack_tile(const float* y, const PackedActivations& inputs, Index tile) const noexcept {
-    constexpr Index run = run_bytes / static_cast<Index>(sizeof(float));
-    const Index tile_width = inputs.width_of(tile);
-    const Index channels = inputs.tokens_in(tile);
-    const float* column = y + inputs.first_token(tile);
-    float* place = inputs.tile_inputs<float>(tile);
-    std::fill_n(place, inputs.padded_cols() * tile_width, 0.0F);
-    for (Index token = 0; token < inputs.cols; ++token, column += cols_) {
-      float* out = place + token / run * run * tile_width + token % run;
-      for (Index channel = 0; channel < channels; ++channel) out[channel * run] = column[channel];
+  /// Tokens [first, end) of x, [tokens][cols], in pieces of `width` channels:
+  /// [piece][tokens][width], with zeros after the last channel.
+  void pack(const float* x, Index first, Index end, Index width, float* out,
+            Index tokens) const noexcept {
+    for (Index channel = 0; channel < cols_; channel += width, out += tokens * width) {
+      const Index count = std::min(width, cols_ - channel);
+      for (Index token = first; token < end; ++token) {
+        float* place = out + token * width;
+        std::copy_n(x + token * cols_ + channel, count, place);
+        std::fill(place + count, place + width, 0.0F);
+      }
     }
   }
 
   GramKind kind_;
   Index cols_;
+  Index width_;  // channels of Y in a tile
   const KernelTable* kernels_;
   Index tokens_ = 0;
-  std::vector<Index> offsets_;  // of each panel's sums
-  AlignedBuffer sums_;          // float64: for each panel [width(panel)][16]
-  AlignedBuffer panels_;        // of x
-  ActivationBuffer inputs_;     // of y
-  AlignedBuffer products_;      // of each thread: [cols][16]
+  std::vector<Task> tasks_;
+  AlignedBuffer sums_;    // float64: of each task
+  AlignedBuffer panels_;  // of x: [panels()][tokens][16]
+  AlignedBuffer tiles_;   // of y: [tiles()][tokens][width_]
 };
 
 }  // namespace nibble

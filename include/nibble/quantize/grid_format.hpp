@@ -13,6 +13,7 @@
 #include <nibble/format/quantized_matrix.hpp>
 #include <nibble/format/zero_one_int8.hpp>
 #include <nibble/quantize/grids.hpp>
+#include <nibble/quantize/row_tile.hpp>
 
 namespace nibble {
 
@@ -96,6 +97,25 @@ struct GridRow {
     }
   }
 };
+
+/// quantized - target of each row of a tile.
+template <GridFormat F>
+[[nodiscard]] RowTile differences(const RowTile& target, const PanelLayout& layout,
+                                  const std::vector<GridRow<F>>& quantized) {
+  RowTile result = target;
+  for (std::size_t s = 0; s < target.size(); ++s) {
+    result[s] = -target[s];
+    const auto first = s * static_cast<std::size_t>(panel_rows);
+    const Index rows = rows_in(s, static_cast<Index>(quantized.size()));
+    for (Index col = 0; col < target[s].cols(); ++col) {
+      for (Index lane = 0; lane < rows; ++lane) {
+        result[s](lane, col) +=
+            quantized[first + static_cast<std::size_t>(lane)].value(layout, col);
+      }
+    }
+  }
+  return result;
+}
 
 /// A row's grids, one for each group of `layout`, as make_grid(first input, weights of the group)
 /// has them.

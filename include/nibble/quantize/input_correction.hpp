@@ -9,25 +9,22 @@
 #include <Eigen/Core>
 
 #include <nibble/quantize/hessian_factor.hpp>
-#include <nibble/quantize/input_statistics.hpp>
+#include <nibble/quantize/row_tile.hpp>
 
 namespace nibble {
 
-/// Adds to some rows of weights, [rows][cols], what reproduces the float model's outputs W X best
-/// from the inputs X' that the rows will get: strength * W (C - H)^T (H + damping)^-1, with
-/// H = X'^T X' and C = X'^T X. `factor` is of H.
-inline void correct_for_inputs(Eigen::MatrixXd& weights, const InputStatistics& statistics,
-                               const HessianFactor& factor, double strength) {
-  const Eigen::MatrixXd drift =
-      weights * statistics.cross.transpose() - weights * statistics.hessian;
-  Eigen::MatrixXd step(weights.rows(), weights.cols());  // in the factor's order
-  for (Index place = 0; place < step.cols(); ++place) {
-    step.col(place) = drift.col(factor.order[static_cast<std::size_t>(place)]);
-  }
-  step = step * factor.inverse.transpose().triangularView<Eigen::Upper>();
-  step = step * factor.inverse.triangularView<Eigen::Lower>();
-  for (Index place = 0; place < step.cols(); ++place) {
-    weights.col(factor.order[static_cast<std::size_t>(place)]) += strength * step.col(place);
+/// Adds to some rows of weights what reproduces the float model's outputs W X best from the inputs
+/// X' that the rows will get: strength * W (C - H)^T (H + damping)^-1, with H = X'^T X' and
+/// C = X'^T X. `drift` is C - H, [cols][cols]; `factor` is of H.
+inline void correct_for_inputs(RowTile& weights, const Eigen::MatrixXd& drift,
+                               const HessianFactor& factor, double strength,
+                               const KernelTable& kernels = nibble::kernels<>()) {
+  const RowTile step =
+      solve(factor, permute(times_transpose(weights, drift, kernels), factor.order), kernels);
+  for (std::size_t s = 0; s < weights.size(); ++s) {
+    for (std::size_t place = 0; place < factor.order.size(); ++place) {
+      weights[s].col(factor.order[place]) += strength * step[s].col(static_cast<Index>(place));
+    }
   }
 }
 

@@ -26,9 +26,11 @@ concept PlainQuantizer = requires(const Q& quantizer, const WeightSource& source
 template <class Q>
 concept CalibratedQuantizer = requires(const Q& quantizer, const WeightSource& source,
                                        const AnyFormat& format, const InputStatistics& statistics,
-                                       ExecutorRef pool) {
+                                       ExecutorRef pool, const KernelTable& kernels) {
   { quantizer.needs() } -> std::same_as<CalibrationNeeds>;
-  { quantizer.quantize(source, format, statistics, pool) } -> std::same_as<CalibratedMatrix>;
+  {
+    quantizer.quantize(source, format, statistics, pool, kernels)
+    } -> std::same_as<CalibratedMatrix>;
 };
 
 /// An algorithm that picks the codes of a matrix in a given format.

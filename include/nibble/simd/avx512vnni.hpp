@@ -22,6 +22,12 @@ template <InstructionSet Isa>
                                      const Floats<Isa>& c) noexcept {
   return {{_mm512_fmadd_ps(a.registers[0], b.registers[0], c.registers[0])}};
 }
+template <InstructionSet Isa>
+[[nodiscard]] inline Doubles<Isa> fma(Avx512Vnni, const Doubles<Isa>& a, const Doubles<Isa>& b,
+                                      const Doubles<Isa>& c) noexcept {
+  return {{_mm512_fmadd_pd(a.registers[0], b.registers[0], c.registers[0]),
+           _mm512_fmadd_pd(a.registers[1], b.registers[1], c.registers[1])}};
+}
 
 template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> load_half(Avx512Vnni, const Float16* data, Floats<Isa>) noexcept {

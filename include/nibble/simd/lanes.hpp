@@ -18,8 +18,8 @@ namespace nibble::simd {
 inline constexpr int lane_count = 16;
 
 template <class T>
-concept LaneType =
-    std::same_as<T, float> || std::same_as<T, std::int32_t> || std::same_as<T, std::uint32_t>;
+concept LaneType = std::same_as<T, float> || std::same_as<T, double> ||
+    std::same_as<T, std::int32_t> || std::same_as<T, std::uint32_t>;
 
 /// The register that holds some of the lanes: an xsimd batch, or one number where the ISA has none.
 template <LaneType T, InstructionSet Isa>
@@ -92,12 +92,10 @@ struct Lanes {
   friend Lanes operator/(const Lanes& a, const Lanes& b) noexcept requires std::same_as<T, float> {
     return divide(Isa{}, a, b);
   }
-  friend Lanes operator&(const Lanes& a, const Lanes& b) noexcept
-      requires(!std::same_as<T, float>) {
+  friend Lanes operator&(const Lanes& a, const Lanes& b) noexcept requires std::integral<T> {
     return build([&](auto i) { return Register(a.registers[i] & b.registers[i]); });
   }
-  friend Lanes operator|(const Lanes& a, const Lanes& b) noexcept
-      requires(!std::same_as<T, float>) {
+  friend Lanes operator|(const Lanes& a, const Lanes& b) noexcept requires std::integral<T> {
     return build([&](auto i) { return Register(a.registers[i] | b.registers[i]); });
   }
   friend Lanes operator^(const Lanes& a, const Lanes& b) noexcept
@@ -105,16 +103,18 @@ struct Lanes {
     return build([&](auto i) { return Register(a.registers[i] ^ b.registers[i]); });
   }
   /// By 0 to 31 bits, logical for unsigned lanes.
-  friend Lanes operator>>(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
+  friend Lanes operator>>(const Lanes& a, int bits) noexcept requires std::integral<T> {
     return shift_right(Isa{}, a, bits);
   }
-  friend Lanes operator<<(const Lanes& a, int bits) noexcept requires(!std::same_as<T, float>) {
+  friend Lanes operator<<(const Lanes& a, int bits) noexcept requires std::integral<T> {
     return shift_left(Isa{}, a, bits);
   }
 };
 
 template <InstructionSet Isa>
 using Floats = Lanes<float, Isa>;
+template <InstructionSet Isa>
+using Doubles = Lanes<double, Isa>;
 template <InstructionSet Isa>
 using Ints = Lanes<std::int32_t, Isa>;
 template <InstructionSet Isa>
@@ -197,17 +197,19 @@ template <InstructionSet Isa>
 }
 
 /// a * b + c, rounded once wherever the ISA has a fused multiply-add (all but SSE2 and Portable).
-template <InstructionSet Isa>
-[[nodiscard]] inline Floats<Isa> fma(const Floats<Isa>& a, const Floats<Isa>& b,
-                                     const Floats<Isa>& c) noexcept {
+template <LaneType T, InstructionSet Isa>
+requires std::floating_point<T>
+[[nodiscard]] inline Lanes<T, Isa> fma(const Lanes<T, Isa>& a, const Lanes<T, Isa>& b,
+                                       const Lanes<T, Isa>& c) noexcept {
   return fma(Isa{}, a, b, c);
 }
 
-template <InstructionSet Isa>
-[[nodiscard]] inline Floats<Isa> fma(Portable, const Floats<Isa>& a, const Floats<Isa>& b,
-                                     const Floats<Isa>& c) noexcept {
-  return Floats<Isa>::build([&](auto i) {
-    if constexpr (Floats<Isa>::register_size == 1) {
+template <LaneType T, InstructionSet Isa>
+requires std::floating_point<T>
+[[nodiscard]] inline Lanes<T, Isa> fma(Portable, const Lanes<T, Isa>& a, const Lanes<T, Isa>& b,
+                                       const Lanes<T, Isa>& c) noexcept {
+  return Lanes<T, Isa>::build([&](auto i) {
+    if constexpr (Lanes<T, Isa>::register_size == 1) {
       return a.registers[i] * b.registers[i] + c.registers[i];
     } else {
       return xsimd::fma(a.registers[i], b.registers[i], c.registers[i]);
