@@ -24,8 +24,9 @@ struct EvaluateOptions {
 /// Means over the predicted positions. Windows of consecutive tokens without overlap each predict
 /// the tokens shifted by one; an incomplete last window is dropped.
 struct Evaluation {
-  double perplexity = 0;      // e^(mean negative log-likelihood)
-  double kl_divergence = 0;   // of KL(reference || model), nats; NaN without a reference
+  double perplexity = 0;            // e^(mean negative log-likelihood)
+  double reference_perplexity = 0;  // of the reference; NaN without one
+  double kl_divergence = 0;         // of KL(reference || model), nats; NaN without a reference
   double top1_agreement = 0;  // share of positions with the same most likely token; NaN likewise
   Index tokens = 0;           // predicted
   Index windows = 0;
@@ -48,11 +49,16 @@ namespace evaluate_detail {
   return largest + std::log(sum);
 }
 
+/// How a row of logits relates to the reference's.
+struct Distance {
+  double kl_divergence = 0;
+  double reference_total = 0;  // log_sum_exp(reference)
+};
+
 /// KL(reference || model) of two rows of logits, `model_total` being log_sum_exp(model):
 /// sum p (r - m) - log_sum_exp(r) + log_sum_exp(m), with p = softmax(r).
-[[nodiscard]] inline double kl_divergence(std::span<const float> reference,
-                                          std::span<const float> model,
-                                          double model_total) noexcept {
+[[nodiscard]] inline Distance distance(std::span<const float> reference,
+                                       std::span<const float> model, double model_total) noexcept {
   const double largest = *std::max_element(reference.begin(), reference.end());
   double sum = 0;
   double weighted = 0;
@@ -61,7 +67,8 @@ namespace evaluate_detail {
     sum += weight;
     if (weight > 0) weighted += weight * (static_cast<double>(reference[i]) - model[i]);
   }
-  return weighted / sum - (largest + std::log(sum)) + model_total;
+  const double total = largest + std::log(sum);
+  return {weighted / sum - total + model_total, total};
 }
 
 /// One model going through windows.
@@ -130,11 +137,13 @@ class Runner {
   if (reference != nullptr) reference_runner.emplace(*reference, options.window, pool);
   struct Position {
     double log_likelihood = 0;
+    double reference_log_likelihood = 0;
     double divergence = 0;
     bool agrees = false;
   };
   std::vector<Position> positions(static_cast<std::size_t>(chunk));
   double log_likelihood = 0;
+  double reference_log_likelihood = 0;
   double divergence = 0;
   Index agreements = 0;
 
@@ -160,7 +169,9 @@ class Runner {
         if (std::isnan(position.log_likelihood)) fail("the model's logits are not numbers");
         if (reference_logits == nullptr) return;
         const std::span<const float> other(reference_logits + row * vocabulary, vocabulary);
-        position.divergence = evaluate_detail::kl_divergence(other, own, total);
+        const evaluate_detail::Distance found = evaluate_detail::distance(other, own, total);
+        position.reference_log_likelihood = other[target] - found.reference_total;
+        position.divergence = found.kl_divergence;
         if (!std::isfinite(position.divergence)) {
           fail("the KL divergence from the reference is ", position.divergence);
         }
@@ -169,6 +180,7 @@ class Runner {
       for (Index i = 0; i < size; ++i) {
         const Position& position = positions[static_cast<std::size_t>(i)];
         log_likelihood += position.log_likelihood;
+        reference_log_likelihood += position.reference_log_likelihood;
         divergence += position.divergence;
         agreements += position.agrees ? 1 : 0;
       }
@@ -179,9 +191,11 @@ class Runner {
   const auto predicted = static_cast<double>(windows * options.window);
   const double none = std::numeric_limits<double>::quiet_NaN();
   return {std::exp(-log_likelihood / predicted),
+          reference == nullptr ? none : std::exp(-reference_log_likelihood / predicted),
           reference == nullptr ? none : divergence / predicted,
           reference == nullptr ? none : static_cast<double>(agreements) / predicted,
-          windows * options.window, windows};
+          windows * options.window,
+          windows};
 }
 
 }  // namespace nibble
