@@ -5,11 +5,13 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/executor.hpp>
+#include <nibble/core/fingerprint.hpp>
 #include <nibble/core/function_ref.hpp>
 #include <nibble/core/half.hpp>
 #include <nibble/core/matrix.hpp>
 #include <nibble/core/progress.hpp>
 #include <nibble/core/random.hpp>
+#include <nibble/core/reporting_executor.hpp>
 #include <nibble/core/spin.hpp>
 #include <nibble/core/thread_pool.hpp>
 
@@ -24,6 +26,7 @@
 
 #include <nibble/kernels/kernel_table.hpp>
 
+#include <nibble/quantize/allocate_bits.hpp>
 #include <nibble/quantize/gram.hpp>
 #include <nibble/quantize/grids.hpp>
 #include <nibble/quantize/quantizers.hpp>
@@ -43,11 +46,13 @@
 #include <nibble/io/mapped_file.hpp>
 #include <nibble/io/safetensors.hpp>
 #include <nibble/io/safetensors_writer.hpp>
+#include <nibble/io/scratch_file.hpp>
 #include <nibble/io/sharded_safetensors.hpp>
 
 #include <nibble/text/stream_decoder.hpp>
 #include <nibble/text/tokenizer.hpp>
 
+#include <nibble/model/bit_budget.hpp>
 #include <nibble/model/calibrate.hpp>
 #include <nibble/model/decoder.hpp>
 #include <nibble/model/evaluate.hpp>
