@@ -164,19 +164,21 @@ TEST_CASE("what is no finished layer stops a resumed run, by its name") {
 TEST_CASE("a budget of memory sends activations to disk, and is refused where it is too small") {
   Subject subject;
   const std::vector<std::string> expected = subject.expected();
-  const auto tensors = [&](const CalibrationText* text, int threads) {
+  const auto memory_of = [&](int threads) {
     return QuantizeMemory(subject.model.config(), subject.model.float_tensors(), subject.recipe,
-                          text, threads);
+                          &subject.text, threads);
   };
-  const QuantizeMemory memory = tensors(&subject.text, 1);
+  const QuantizeMemory memory = memory_of(1);
   const std::uint64_t in_memory = memory.peak(false);
   const std::uint64_t on_disk = memory.peak(true);
   // Two models, of whose three windows two are elsewhere: their hidden states, and the inputs of
   // the widest Linear.
   CHECK(in_memory - on_disk == 2 * 2 * 20 * (24 + 40) * sizeof(float));
-  CHECK(tensors(&subject.text, 3).peak(true) > on_disk);
-  CHECK(tensors(nullptr, 1).peak(true) < on_disk);
-  CHECK(tensors(nullptr, 1).peak(true) == tensors(nullptr, 1).peak(false));
+  CHECK(memory_of(3).peak(true) > on_disk);
+  const QuantizeMemory plain(subject.model.config(), subject.model.float_tensors(),
+                             uniform_recipe("int4"), nullptr, 1);
+  CHECK(plain.peak(true) < on_disk);
+  CHECK(plain.peak(true) == plain.peak(false));
 
   const std::vector<std::string> before = listing(subject.folder / ".");
   for (const bool resumable : {false, true}) {

@@ -30,7 +30,7 @@ namespace nibble {
 /// How formats are chosen.
 struct BitBudget {
   double bits_per_weight = 4;  // stored, of the decoder blocks' Linears, padding included
-  AnyQuantizer method;         // of the recipe that comes out
+  AnyQuantizer method = {};    // of the recipe that comes out
   std::vector<AnyFormat> candidates = budget_candidates();
   Index samples = 16;         // windows of the text for output errors, at most
   Index probe_tokens = 1024;  // tokens of the text's first window for KL divergences, at most
