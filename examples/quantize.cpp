@@ -1,9 +1,9 @@
 // nibble-quantize: from a Hugging Face folder to a folder of quantized weights that nibble maps.
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
-#include <map>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -15,6 +15,7 @@
 
 #include "common/console.hpp"
 #include "common/options.hpp"
+#include "common/quantize_report.hpp"
 #include "common/report.hpp"
 #include "common/run_main.hpp"
 
@@ -24,11 +25,13 @@ using namespace nibble;
 using namespace nibble::example;
 
 struct Options {
-  std::string model, out, recipe_file, format, method{RoundToNearest::name}, calibration;
+  std::string model, out, recipe_file, format, method{RoundToNearest::name}, calibration, evaluate;
   std::vector<std::string> method_options;
   std::optional<Index> group, window;
-  Index samples = CalibrationText{}.samples;
-  bool asymmetric = false, per_tensor = false, overwrite = false;
+  std::optional<double> budget_bpw;
+  std::optional<std::uint64_t> memory_budget;
+  Index samples = CalibrationText{}.samples, evaluate_windows = 0;
+  bool asymmetric = false, per_tensor = false, overwrite = false, restart = false;
   CommonOptions common;
 
   void add_to(CLI::App& app) {
@@ -44,8 +47,7 @@ struct Options {
                    "Algorithm that picks the codes; rtn: round to nearest; the others need a text "
                    "to calibrate on")
         ->check(CLI::IsMember(methods))
-        ->capture_default_str()
-        ->needs(format_option);
+        ->capture_default_str();
     app.add_option("--group", group,
                    "Inputs that share a scale: 32, 64, 128, or 0 for a whole row (default: 128 for "
                    "int4, int3 and int2, else 0)")
@@ -69,10 +71,30 @@ struct Options {
     app.add_option("--option", method_options,
                    "NAME=VALUE for the calibrated methods, as in a recipe's \"options\": damping, "
                    "act_order, search_grids, correction, refinements; may be repeated")
-        ->needs(format_option)
         ->allow_extra_args(false);  // what follows may be MODEL
     app.add_option("--recipe", recipe_file,
                    "JSON file of rules by tensor name; they come first, --format is for the rest");
+    app.add_option("--budget-bpw", budget_bpw,
+                   "Instead of --format: choose a format for each Linear so that they take so many "
+                   "bits per weight on average, by what the text says they lose")
+        ->check(at_least(0))
+        ->excludes(format_option)
+        ->needs(calibration_option);
+    CLI::Option* evaluate_option =
+        app.add_option("--evaluate", evaluate,
+                       "File with a text, UTF-8, to measure the result on: perplexity before and "
+                       "after, and the distance from the float model");
+    app.add_option("--evaluate-windows", evaluate_windows,
+                   "Use the first so many windows of that text; 0: all")
+        ->check(at_least(0))
+        ->capture_default_str()
+        ->needs(evaluate_option);
+    app.add_option("--memory-budget", memory_budget,
+                   "Bytes of memory to keep to, as in 4G or 500M; activations go to a scratch file "
+                   "beside OUT if need be")
+        ->transform(CLI::AsSizeValue(false));
+    app.add_flag("--restart", restart,
+                 "Begin anew where an interrupted calibration of OUT would be gone on with");
     app.add_flag("--overwrite", overwrite, "Replace OUT where it is a model folder already");
     common.add_to(app);
     app.footer(
@@ -82,98 +104,55 @@ struct Options {
         "Examples:\n"
         "  nibble-quantize examples/models/novella-5m novella-int4 --format int4 --asymmetric\n"
         "  nibble-quantize MODEL OUT --recipe recipe.json --format int3 --group 64\n"
-        "  nibble-quantize MODEL OUT --format int4 --method gptq --calibration book.txt");
+        "  nibble-quantize MODEL OUT --format int4 --method gptq --calibration book.txt\n"
+        "  nibble-quantize MODEL OUT --budget-bpw 3.5 --method gptq --calibration book.txt\n\n"
+        "A calibration that was interrupted goes on after its last finished layer when the same\n"
+        "command is repeated.");
   }
 
+  [[nodiscard]] AnyQuantizer quantizer() const {
+    AnyQuantizer quantizer = make_quantizer(method);
+    for (const std::string& option : method_options) {
+      const std::size_t equals = option.find('=');
+      if (equals == std::string::npos) fail("--option ", option, ": expected NAME=VALUE");
+      const auto value = parse_json(option.substr(equals + 1), "--option");
+      set_quantizer_options(quantizer, {{option.substr(0, equals), value}}, "--option");
+    }
+    return quantizer;
+  }
+
+  /// The rules that are known from the beginning.
   [[nodiscard]] Recipe recipe() const {
-    if (format.empty() && recipe_file.empty()) fail("expected --format, --recipe or both");
+    if (format.empty() && !budget_bpw && recipe_file.empty()) {
+      fail("expected --format, --budget-bpw or --recipe");
+    }
     Recipe recipe;
     if (!recipe_file.empty()) recipe = read_recipe(recipe_file);
+    const AnyQuantizer rest_method = quantizer();
     if (!format.empty()) {
-      AnyQuantizer quantizer = make_quantizer(method);
-      for (const std::string& option : method_options) {
-        const std::size_t equals = option.find('=');
-        if (equals == std::string::npos) fail("--option ", option, ": expected NAME=VALUE");
-        const auto value = parse_json(option.substr(equals + 1), "--option");
-        set_quantizer_options(quantizer, {{option.substr(0, equals), value}}, "--option");
-      }
       const Recipe rest =
-          Recipe::uniform(quantizer, make_format(format, {group, asymmetric, per_tensor}));
+          Recipe::uniform(rest_method, make_format(format, {group, asymmetric, per_tensor}));
       recipe.rules.insert(recipe.rules.end(), rest.rules.begin(), rest.rules.end());
+    } else if (!budget_bpw && (is_calibrated(rest_method) || !method_options.empty())) {
+      fail("--method and --option go with --format or --budget-bpw");
     }
     return recipe;
   }
 };
 
-/// The text to calibrate on, where a method of the recipe wants one.
+/// The text to calibrate on, where a method of the recipe or the budget wants one.
 std::optional<CalibrationText> calibration_text(const Options& options, const Recipe& recipe,
                                                 const ModelFolder& model) {
   const auto rule = std::find_if(recipe.rules.begin(), recipe.rules.end(),
                                  [](const RecipeRule& each) { return is_calibrated(each.method); });
-  if (rule == recipe.rules.end()) return std::nullopt;
+  if (rule == recipe.rules.end() && !options.budget_bpw) return std::nullopt;
   if (options.calibration.empty()) {
+    if (options.budget_bpw) fail("--budget-bpw needs a text to measure losses on: --calibration");
     fail("method ", quantizer_name(rule->method), " needs a text to calibrate on: --calibration");
   }
   const Index longest = std::min(CalibrationText{}.window, model.config().max_positions);
   return CalibrationText{encode_file(model, options.calibration), options.window.value_or(longest),
                          options.samples};
-}
-
-/// One line for each calibrated tensor, on stderr.
-void show_reports(Console& console, const std::vector<TensorReport>& reports) {
-  if (reports.empty()) return;
-  Table table{
-      {"tensor", "method", "format", "error", "of rtn's", "rtn rows", "damping", "seconds"}};
-  for (const TensorReport& report : reports) {
-    const CalibrationReport& result = report.calibration;
-    const bool known = result.errors_known();
-    table.push_back({report.tensor, report.method, describe_format(report.format),
-                     known ? significant(result.error) : "-",
-                     known && result.nearest_error > 0
-                         ? fixed(100 * result.error / result.nearest_error, 1) + " %"
-                         : "-",
-                     concat(result.nearest_rows), known ? significant(result.damping) : "-",
-                     fixed(report.seconds, 2)});
-  }
-  std::string text = aligned_table(table);
-  text.pop_back();  // the last line's end
-  console.note(text);
-}
-
-Json reports_json(const std::vector<TensorReport>& reports) {
-  Json json = Json::array();
-  for (const TensorReport& report : reports) {
-    const bool known = report.calibration.errors_known();
-    json.push_back({{"tensor", report.tensor},
-                    {"method", report.method},
-                    {"format", describe_format(report.format)},
-                    {"error", known ? Json(report.calibration.error) : Json()},
-                    {"rtn_error", known ? Json(report.calibration.nearest_error) : Json()},
-                    {"rtn_rows", report.calibration.nearest_rows},
-                    {"damping", report.calibration.damping},
-                    {"seconds", report.seconds}});
-  }
-  return json;
-}
-
-/// What a model has of one format.
-struct Share {
-  Index matrices = 0;
-  double weights = 0;
-  std::uint64_t bytes = 0;
-};
-
-std::map<std::string, Share> shares(const ModelConfig& config, const TensorProvider& tensors) {
-  std::map<std::string, Share> by_format;
-  for (const TensorSpec& spec : tensor_specs(config)) {
-    if (spec.role == TensorRole::Vector) continue;
-    const AnyFormat format = tensors.format(spec);
-    Share& share = by_format[describe_format(format)];
-    ++share.matrices;
-    share.weights += static_cast<double>(spec.rows) * static_cast<double>(spec.cols);
-    share.bytes += packed_bytes(format, spec.rows, spec.cols);
-  }
-  return by_format;
 }
 
 std::uint64_t weights_file_size(const ModelFolder& model) {
@@ -185,29 +164,125 @@ std::uint64_t weights_file_size(const ModelFolder& model) {
   return bytes;
 }
 
+/// The text to measure the result on, if any, and how.
+struct EvaluationText {
+  std::vector<TokenId> tokens;
+  EvaluateOptions options;
+};
+
+std::optional<EvaluationText> evaluation_text(const Options& options, const ModelFolder& model) {
+  if (options.evaluate.empty()) return std::nullopt;
+  const Index window = std::min(Index{1024}, model.config().max_positions);
+  EvaluationText text{encode_file(model, options.evaluate), {window, options.evaluate_windows}};
+  if (static_cast<Index>(text.tokens.size()) <= window) {
+    fail(path_text(options.evaluate), ": holds ", text.tokens.size(), " tokens, a window of ",
+         window, " takes one more than that");
+  }
+  return text;
+}
+
+/// What was written against the float model, both with float32 activations, keys and values, so
+/// that the weights alone make the difference.
+Evaluation evaluate_result(const Options& options, const EvaluationText& text,
+                           const ModelFolder& model, ThreadPool& pool, Console& console) {
+  console.task("evaluation");
+  const ModelFolder written(options.out);
+  const Decoder after = written.load(pool, console.loading(), dispatch::best());
+  const Decoder before = model.load(pool, console.loading(), dispatch::best());
+  const EvaluatedModel subject{&after, ActivationMode::Float, KvType::Float32};
+  const EvaluatedModel reference{&before, ActivationMode::Float, KvType::Float32};
+  return evaluate(subject, &reference, text.tokens, text.options, pool, console.progress());
+}
+
+/// The predicted peak of memory, all in all. Throws Error where the budget is too small.
+MemoryPlan plan(const Options& options, const ModelFolder& model, const Recipe& recipe,
+                const std::optional<CalibrationText>& text,
+                const std::optional<EvaluationText>& evaluation, ThreadPool& pool) {
+  const CalibrationText* calibration = text ? &*text : nullptr;
+  const QuantizeMemory memory(model.config(), model.float_tensors(), recipe, calibration,
+                              pool.size());
+  MemoryPlan plan = plan_memory(memory, options.memory_budget);
+  const auto include = [&](std::uint64_t bytes, const char* what) {
+    if (options.memory_budget && bytes > *options.memory_budget) {
+      fail("--memory-budget ", *options.memory_budget, ": ", what, " takes ", bytes, " bytes");
+    }
+    plan.peak = std::max(plan.peak, bytes);
+  };
+  if (options.budget_bpw) {
+    const BitBudget budget;
+    include(memory.choosing(budget.samples, budget.probe_tokens), "choosing formats");
+  }
+  if (evaluation) include(memory.evaluation(evaluation->options.window), "--evaluate");
+  return plan;
+}
+
+/// Quantizes; where that is interrupted, the message says how to go on.
+QuantizedFolder write_folder(const Options& options, const ModelFolder& model, const Recipe& recipe,
+                             const std::optional<CalibrationText>& text, ThreadPool& pool,
+                             Console& console) {
+  const QuantizeFolderOptions folder_options{
+      .resumable = true, .restart = options.restart, .memory_budget = options.memory_budget};
+  try {
+    return quantize_folder(
+        model, recipe, options.out, options.overwrite ? Existing::replace : Existing::refuse, pool,
+        console.progress(), dispatch::best(), text ? &*text : nullptr, folder_options);
+  } catch (const Cancelled&) {
+    std::error_code code;
+    const auto out = std::filesystem::absolute(options.out, code) / "";
+    const std::filesystem::path partial = partial_path(out.lexically_normal().parent_path());
+    if (!std::filesystem::exists(partial, code)) throw;
+    fail("cancelled; the same command goes on after the finished layers, which are in ",
+         path_text(partial));
+  }
+}
+
 void quantize(const Options& options) {
   Console console;
   ThreadPool pool(options.common.threads);
-  const Recipe recipe = options.recipe();
+  Recipe recipe = options.recipe();
   const ModelFolder model(options.model);
-  const QuantizedTensors tensors(model.float_tensors(), recipe);
+  const FloatTensors& floats = model.float_tensors();
   std::error_code code;
   if (!options.overwrite && std::filesystem::exists(options.out, code)) {
     fail(options.out, ": exists already; --overwrite replaces a model folder");
   }
   const std::uint64_t size_before = weights_file_size(model);
   const std::optional<CalibrationText> text = calibration_text(options, recipe, model);
+  if (options.budget_bpw) require_text(model.config(), *text);
   static_cast<void>(require_calibration(model.config(), recipe, text ? &*text : nullptr));
+  const std::optional<EvaluationText> to_evaluate = evaluation_text(options, model);
+  MemoryPlan memory = plan(options, model, recipe, text, to_evaluate, pool);
 
-  console.banner(banner(model, pool));
+  const auto say_memory = [&] {
+    return concat("at most ", megabytes(memory.peak), " MB of memory",
+                  memory.activations_on_disk ? ", with activations on disk" : "");
+  };
+  console.banner(banner(model, pool) + ", " + say_memory());
   const Stopwatch stopwatch;
-  const QuantizedFolder result = quantize_folder(
-      model, recipe, options.out, options.overwrite ? Existing::replace : Existing::refuse, pool,
-      console.progress(), dispatch::best(), text ? &*text : nullptr);
+  std::optional<BudgetedRecipe> choice;
+  if (options.budget_bpw) {
+    console.task("choosing formats");
+    choice = choose_formats(model.config(), floats, recipe, *text,
+                            {.bits_per_weight = *options.budget_bpw, .method = options.quantizer()},
+                            pool, console.progress(), dispatch::best());
+    console.task("");
+    show_choice(console, *choice);
+    recipe = choice->recipe;
+    memory = plan(options, model, recipe, text, to_evaluate, pool);
+    console.note(say_memory());
+  }
+  const QuantizedFolder result = write_folder(options, model, recipe, text, pool, console);
   const double seconds = stopwatch.seconds();
   console.show_banner();
+  if (result.resumed_layers > 0) {
+    console.note(concat(result.resumed_layers, " of ", model.config().layers,
+                        " layers were finished before"));
+  }
   show_reports(console, result.reports);
+  std::optional<Evaluation> evaluation;
+  if (to_evaluate) evaluation = evaluate_result(options, *to_evaluate, model, pool, console);
 
+  const QuantizedTensors tensors(floats, recipe);
   if (options.common.json) {
     Json json = describe_run("nibble-quantize", model, pool);
     json["output"] = path_text(options.out);
@@ -219,11 +294,20 @@ void quantize(const Options& options) {
                                  {"weights", share.weights},
                                  {"bytes", share.bytes}});
     }
+    if (choice) json["budget"] = choice_json(*choice);
     if (text) {
       json["calibration"] = {{"text", path_text(options.calibration)},
                              {"window", text->window},
                              {"windows", text->windows()},
+                             {"resumed_layers", result.resumed_layers},
                              {"tensors", reports_json(result.reports)}};
+    }
+    json["memory"] = {{"predicted_peak", memory.peak},
+                      {"activations_on_disk", memory.activations_on_disk},
+                      {"budget", options.memory_budget ? Json(*options.memory_budget) : Json()}};
+    if (evaluation) {
+      json["evaluation"] =
+          evaluation_json(options.evaluate, to_evaluate->options.window, *evaluation);
     }
     json["file_size_before"] = size_before;
     json["file_size"] = result.file_size;
@@ -241,6 +325,13 @@ void quantize(const Options& options) {
             << path_text(options.out) << ": " << megabytes(size_before) << " MB -> "
             << megabytes(result.file_size) << " MB, " << fixed(result.bits_per_weight, 3)
             << " bits per weight in the decoder's blocks, " << fixed(seconds, 2) << " s\n";
+  if (evaluation) {
+    std::cout << path_text(options.evaluate) << ": perplexity "
+              << fixed(evaluation->reference_perplexity, 4) << " -> "
+              << fixed(evaluation->perplexity, 4) << ", KL divergence "
+              << significant(evaluation->kl_divergence) << " nats, top-1 agreement "
+              << fixed(100 * evaluation->top1_agreement, 2) << " %\n";
+  }
 }
 
 }  // namespace

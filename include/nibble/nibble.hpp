@@ -5,11 +5,13 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/executor.hpp>
+#include <nibble/core/fingerprint.hpp>
 #include <nibble/core/function_ref.hpp>
 #include <nibble/core/half.hpp>
 #include <nibble/core/matrix.hpp>
 #include <nibble/core/progress.hpp>
 #include <nibble/core/random.hpp>
+#include <nibble/core/reporting_executor.hpp>
 #include <nibble/core/spin.hpp>
 #include <nibble/core/thread_pool.hpp>
 
@@ -25,6 +27,7 @@
 #include <nibble/kernels/kernel_table.hpp>
 #include <nibble/kernels/search_kernels.hpp>
 
+#include <nibble/quantize/allocate_bits.hpp>
 #include <nibble/quantize/gram.hpp>
 #include <nibble/quantize/grids.hpp>
 #include <nibble/quantize/quantizers.hpp>
@@ -44,6 +47,7 @@
 #include <nibble/io/mapped_file.hpp>
 #include <nibble/io/safetensors.hpp>
 #include <nibble/io/safetensors_writer.hpp>
+#include <nibble/io/scratch_file.hpp>
 #include <nibble/io/sharded_safetensors.hpp>
 
 #include <nibble/text/stream_decoder.hpp>
@@ -56,6 +60,7 @@
 #include <nibble/search/scalar_codes.hpp>
 #include <nibble/search/static_embedding.hpp>
 
+#include <nibble/model/bit_budget.hpp>
 #include <nibble/model/calibrate.hpp>
 #include <nibble/model/decoder.hpp>
 #include <nibble/model/evaluate.hpp>

@@ -4,9 +4,7 @@
 #include "support/fixtures.hpp"
 
 #if !defined(_WIN32)
-#include <sys/resource.h>
-
-#include <csignal>
+#include "support/file_size_limit.hpp"
 #endif
 
 namespace nibble {
@@ -63,34 +61,12 @@ TEST_CASE("unwritable places say why") {
 }
 
 #if !defined(_WIN32)
-/// Lets no file grow beyond `size` bytes, as if the disk were full.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t size) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    ::rlimit limit = before_;
-    limit.rlim_cur = size;
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-    handler_ = std::signal(SIGXFSZ, SIG_IGN);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  ::rlimit before_{};
-  void (*handler_)(int) = nullptr;
-};
-
 TEST_CASE("a full disk is reported and leaves nothing") {
   const TemporaryDirectory directory;
   test::write_bytes(directory / "f", "old");
   std::string large_write, late_flush;
   {
-    const FileSizeLimit limit(16'384);
+    const test::FileSizeLimit limit(16'384);
     large_write = test::error_of([&] {
       OutputFile file(directory / "f");
       file.write(as_bytes(std::string(1'000'000, 'x')));

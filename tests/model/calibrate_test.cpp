@@ -209,6 +209,56 @@ TEST_CASE("activations that are not finite are refused by the name of the tensor
                 "tensor 'model.layers.1.mlp.gate_proj.weight': input 5");
 }
 
+TEST_CASE("weights that are not finite are refused by the name of the tensor") {
+  const TinyFolder folder({.edit = [](TensorLayout& layout, std::vector<float>& values) {
+    if (layout.name == "model.layers.1.mlp.down_proj.weight") values[40] = NAN;
+    return true;
+  }});
+  const ModelFolder model = folder.open();
+  const CalibrationText text = random_text(model, 100, 20, 4);
+  ThreadPool pool(2);
+  const std::vector<std::string> before = listing(folder / ".");
+  REQUIRE_ERROR(quantize_folder(model, gptq_recipe("int4"), folder / "out", Existing::refuse, pool,
+                                {}, dispatch::best(), &text),
+                "tensor 'model.layers.1.mlp.down_proj.weight': weight [1][3] is nan");
+  CHECK(listing(folder / ".") == before);
+}
+
+TEST_CASE("texts and models that say little are quantized all the same") {
+  const auto check = [](const TinyModel& tiny, const CalibrationText& text) {
+    const TinyFolder folder(tiny);
+    const ModelFolder model = folder.open();
+    for (const AnyQuantizer& method : {AnyQuantizer(Gptq{}), AnyQuantizer(Best{})}) {
+      const Recipe recipe = Recipe::uniform(method, make_format("int3", {32, true}));
+      const CalibratedTensors found = calibrated(model, recipe, text);
+      REQUIRE(found.reports.size() == 14);
+      for (const TensorReport& report : found.reports) {
+        CAPTURE(report.tensor, report.method);
+        CHECK(std::isfinite(report.calibration.error));
+        // The guard against round-to-nearest lets rounding pass.
+        CHECK(report.calibration.error <= report.calibration.nearest_error * (1 + 1e-8));
+        CHECK(found.matrices.at(report.tensor).dequantize().allFinite());
+      }
+    }
+  };
+  const std::vector<TokenId> tokens = random_tokens(53, 60);
+  check({}, {{tokens.begin(), tokens.begin() + 8}, 8, 1});   // fewer tokens than inputs
+  check({}, {std::vector<TokenId>(60, TokenId{7}), 20, 3});  // always the same token
+  const auto with = [](const std::string& part, std::size_t index, float value) {
+    return TinyModel{.edit = [=](TensorLayout& layout, std::vector<float>& values) {
+      if (layout.name.find(part) == std::string::npos) return true;
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        if (index == values.size() || i == index) values[i] = value;
+      }
+      return true;
+    }};
+  };
+  const CalibrationText text{tokens, 20, 3};
+  check(with("layernorm.weight", 5, 0.0F), text);              // an input that is always zero
+  check(with("layernorm.weight", 24, 0.0F), text);             // all of them
+  check(with("layers.0.mlp.gate_proj", 24 * 37, 0.0F), text);  // all inputs of down_proj
+}
+
 TEST_CASE("a cancelled calibration leaves nothing behind, wherever it is cancelled") {
   const TinyFolder folder({.patch = {{"num_hidden_layers", 1}}});
   const ModelFolder model = folder.open();

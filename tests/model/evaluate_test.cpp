@@ -19,6 +19,7 @@ Evaluation plain_evaluation(const Decoder& model, const Decoder* reference,
   };
   Evaluation result;
   double loss = 0;
+  double reference_loss = 0;
   double divergence = 0;
   double agreements = 0;
   result.windows = (static_cast<Index>(tokens.size()) - 1) / window;
@@ -33,6 +34,7 @@ Evaluation plain_evaluation(const Decoder& model, const Decoder* reference,
       loss -= std::log(q(tokens[start + static_cast<std::size_t>(i) + 1]));
       if (reference == nullptr) continue;
       const Eigen::RowVectorXd p = softmax(expected.row(i));
+      reference_loss -= std::log(p(tokens[start + static_cast<std::size_t>(i) + 1]));
       divergence += (p.array() * (p.array() / q.array()).log()).sum();
       Index best = 0, reference_best = 0;
       q.maxCoeff(&best);
@@ -43,6 +45,7 @@ Evaluation plain_evaluation(const Decoder& model, const Decoder* reference,
   result.tokens = result.windows * window;
   const auto count = static_cast<double>(result.tokens);
   result.perplexity = std::exp(loss / count);
+  result.reference_perplexity = std::exp(reference_loss / count);
   result.kl_divergence = divergence / count;
   result.top1_agreement = agreements / count;
   return result;
@@ -67,6 +70,7 @@ TEST_CASE("evaluation is what its definitions say") {
     CHECK(found.windows == expected.windows);
     CHECK(found.tokens == expected.tokens);
     CHECK(found.perplexity == Approx(expected.perplexity).epsilon(1e-9));
+    CHECK(found.reference_perplexity == Approx(expected.reference_perplexity).epsilon(1e-9));
     CHECK(found.kl_divergence == Approx(expected.kl_divergence).epsilon(1e-6));
     CHECK(found.top1_agreement == expected.top1_agreement);
     CHECK(found.kl_divergence > 0.01);
@@ -74,6 +78,7 @@ TEST_CASE("evaluation is what its definitions say") {
 
     const Evaluation alone = evaluate(model, nullptr, tokens, {.window = window}, pool);
     CHECK(alone.perplexity == found.perplexity);
+    CHECK(std::isnan(alone.reference_perplexity));
     CHECK(std::isnan(alone.kl_divergence));
     CHECK(std::isnan(alone.top1_agreement));
   }
@@ -89,6 +94,7 @@ TEST_CASE("a model does not differ from itself, and threads change nothing") {
   const Evaluation itself = evaluate(model, &model, tokens, options, pool);
   CHECK(itself.kl_divergence == 0);
   CHECK(itself.top1_agreement == 1);
+  CHECK(itself.reference_perplexity == itself.perplexity);
   CHECK(evaluate(model, &model, tokens, options, one).perplexity == itself.perplexity);
   const Evaluation plain = plain_evaluation(decoder, nullptr, tokens, 300, pool, {}, {});
   CHECK(itself.perplexity == Approx(plain.perplexity).epsilon(1e-9));

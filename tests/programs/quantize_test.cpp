@@ -113,3 +113,52 @@ TEST_CASE("a calibrated method is nearer to the model than round-to-nearest, and
   CHECK(floats["recipe"]["rules"][0]["options"]["damping"] == 0.1);
   CHECK(floats["calibration"]["tensors"][0]["error"].is_null());
 }
+
+TEST_CASE("formats are chosen for a budget, and the result is measured") {
+  const TemporaryDirectory scratch;
+  const std::string out = scratch / "out";
+  const auto json =
+      run_program("quantize", {shipped_model(), out, "--budget-bpw", "3.5", "--calibration",
+                               shipped_text(), "--samples", "2", "--window", "64", "--evaluate",
+                               shipped_text(), "--evaluate-windows", "1", "--json"})
+          .json();
+  CHECK(json["bits_per_weight"].get<double>() <= 3.5);
+  CHECK(json["bits_per_weight"].get<double>() > 3.4);
+  CHECK(json["budget"]["bits_per_weight"] == json["bits_per_weight"]);
+  CHECK(json["budget"]["tensors"].size() == json["recipe"]["rules"].size());
+  CHECK(nibble::read_json_file(out + "/recipe.json") == json["recipe"]);
+  const auto& result = json["evaluation"];
+  CHECK(result["windows"] == 1);
+  CHECK(result["kl_divergence"].get<double>() > 0.001);
+  CHECK(result["kl_divergence"].get<double>() < 0.5);
+  CHECK(result["perplexity"].get<double>() > result["perplexity_before"].get<double>());
+  CHECK(json["memory"]["predicted_peak"].get<double>() > 1e7);
+  CHECK_FALSE(json["memory"]["activations_on_disk"].get<bool>());
+
+  const auto measured =
+      run_program("evaluate", {out, shipped_text(), "--reference", shipped_model(), "--windows",
+                               "1", "--activations", "float", "--kv", "float32", "--json"})
+          .json();
+  CHECK(measured["perplexity"] == result["perplexity"]);
+  CHECK(measured["kl_divergence"] == result["kl_divergence"]);
+}
+
+TEST_CASE("what a budget cannot be is refused, and nothing is left behind") {
+  const TemporaryDirectory scratch;
+  const std::string out = scratch / "out";
+  const auto refused = [&](std::vector<std::string> arguments, const std::string& culprit) {
+    arguments.insert(arguments.begin(), {shipped_model(), out});
+    require_error("quantize", arguments, culprit);
+    CHECK(std::filesystem::is_empty(scratch.path()));
+  };
+  const std::string text = shipped_text();
+  refused({"--budget-bpw", "3.5"}, "--calibration");
+  refused({"--budget-bpw", "3.5", "--format", "int4", "--calibration", text}, "--format");
+  refused({"--budget-bpw", "1", "--calibration", text, "--window", "32", "--samples", "1"},
+          "a budget of 1 bits per weight is too small");
+  refused({"--format", "int4", "--memory-budget", "1M"}, "memory budget of 1048576 bytes");
+  refused({"--format", "int4", "--memory-budget", "lots"}, "--memory-budget");
+  refused({"--format", "int4", "--evaluate-windows", "1"}, "--evaluate");
+  refused({"--format", "int4", "--evaluate", out}, "out");
+  refused({"--format", "int4", "--evaluate", shipped_model() + "/config.json"}, "config.json");
+}

@@ -95,7 +95,8 @@ class OutputFile {
   /// Writes from byte `offset` of the file on. A hole left by it reads as zeros.
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     errno = 0;
-    if (offset != position_ && !seek(file_.get(), offset)) fail_errno("be positioned");
+    // Seeking writes out what the stream has buffered.
+    if (offset != position_ && !seek(file_.get(), offset)) fail_errno("be written");
     position_ = offset;
     write(bytes);
   }

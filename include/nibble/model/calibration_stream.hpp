@@ -1,51 +1,48 @@
 // The activations of a calibration text on their way through a model, layer by layer.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <filesystem>
+#include <initializer_list>
 #include <memory>
-#include <span>
+#include <string_view>
 #include <vector>
 
 #include <nibble/core/aligned_buffer.hpp>
+#include <nibble/model/calibration_text.hpp>
 #include <nibble/model/layer_loader.hpp>
+#include <nibble/model/window_store.hpp>
 #include <nibble/nn/embedding.hpp>
 
 namespace nibble {
-
-/// A text to calibrate on: windows of consecutive tokens without overlap, each a sequence of its
-/// own.
-struct CalibrationText {
-  std::vector<TokenId> tokens;
-  Index window = 1024;  // tokens in a window
-  Index samples = 128;  // use the first so many windows, or as many as there are
-
-  [[nodiscard]] Index windows() const noexcept {
-    return std::min(samples, static_cast<Index>(tokens.size()) / window);
-  }
-};
 
 /// All windows in one variant of the model, between two steps of one layer: the residual stream,
 /// and the inputs of the Linears that come next. In float32 throughout.
 class CalibrationStream {
  public:
-  /// Embeds the text's windows. Borrows everything but the embedding.
+  /// Embeds the text's windows. Borrows everything but the embedding. Where `scratch` names a
+  /// directory, what is kept of windows whose turn it is not lies in files there.
   CalibrationStream(const ModelConfig& config, const Embedding& embedding,
-                    const CalibrationText& text, ExecutorRef pool, const KernelTable& kernels)
+                    const CalibrationText& text, ExecutorRef pool, const KernelTable& kernels,
+                    const std::filesystem::path& scratch = {})
       : config_(config),
         window_(text.window),
         execution_{kernels, pool, ActivationMode::Float},
         pool_(std::make_shared<KvPool>(page_layout(config), page_layout(config).page_bytes() *
                                                                 static_cast<std::size_t>(divide_up(
                                                                     text.window, page_positions)))),
-        cache_(pool_) {
-    const Index tokens = text.windows() * window_;
-    const Index widest = std::max(config.heads * config.head_dim, config.intermediate_size);
-    static_cast<void>(hidden_.make_room<float>(tokens * config.hidden_size));
-    static_cast<void>(inputs_.make_room<float>(tokens * widest));
-    pool.run(tokens, [&](Index i, int) {
-      embedding.lookup(text.tokens[static_cast<std::size_t>(i)],
-                       hidden_.as<float>() + i * config_.hidden_size);
-    });
+        cache_(pool_),
+        hidden_(text.windows(), window_ * config.hidden_size, scratch),
+        inputs_(text.windows(), window_ * widest(config), scratch) {
+    for (Index window = 0; window < text.windows(); ++window) {
+      const TokenId* tokens = text.tokens.data() + window * window_;
+      float* hidden = hidden_.overwrite(window);
+      pool.run(window_, [&](Index i, int) {
+        embedding.lookup(tokens[i], hidden + i * config_.hidden_size);
+      });
+      hidden_.keep(window);
+    }
 
     const Rope rope(config.rope, config.head_dim);
     float* angles = angles_.make_room<float>(window_ * config.head_dim);
@@ -64,7 +61,7 @@ class CalibrationStream {
   /// A window's residual stream, normalized: [window][hidden], until the next call.
   [[nodiscard]] const float* normalize(const RmsNorm& norm, Index window) {
     float* normed = normed_.make_room<float>(window_ * config_.hidden_size);
-    norm.forward(hidden(window), window_, execution_, normed);
+    norm.forward(hidden_.read(window), window_, execution_, normed);
     return normed;
   }
 
@@ -73,8 +70,10 @@ class CalibrationStream {
     linear_input_.assign(normalize(layer.input_norm, window), window_, config_.hidden_size,
                          config_.hidden_size);
     width_ = config_.heads * config_.head_dim;
-    layer.attention.mix(linear_input_, places_, 0, execution_, attention_, inputs(window));
-    return inputs(window);
+    float* inputs = inputs_.overwrite(window);
+    layer.attention.mix(linear_input_, places_, 0, execution_, attention_, inputs);
+    inputs_.keep(window);
+    return inputs;
   }
 
   /// The feed-forward layer up to the inputs of down_proj, likewise: [window][intermediate].
@@ -82,27 +81,29 @@ class CalibrationStream {
     linear_input_.assign(normalize(layer.post_attention_norm, window), window_, config_.hidden_size,
                          config_.hidden_size);
     width_ = config_.intermediate_size;
-    layer.feed_forward.activate(linear_input_, execution_, feed_forward_, inputs(window));
-    return inputs(window);
+    float* inputs = inputs_.overwrite(window);
+    layer.feed_forward.activate(linear_input_, execution_, feed_forward_, inputs);
+    inputs_.keep(window);
+    return inputs;
   }
 
   /// Adds what o_proj or down_proj makes of the inputs that were kept to the residual stream.
   void add(const Linear& linear, Index window) {
     float* update = update_.make_room<float>(window_ * config_.hidden_size);
-    linear_input_.assign(inputs(window), window_, width_, width_);
+    linear_input_.assign(inputs_.read(window), window_, width_, width_);
     linear.forward(linear_input_, execution_, update, config_.hidden_size);
-    execution_.kernels.add(hidden(window), update, window_ * config_.hidden_size);
+    execution_.kernels.add(hidden_.read(window), update, window_ * config_.hidden_size);
+    hidden_.keep(window);
+  }
+
+  /// Inputs of the widest Linear that are kept.
+  [[nodiscard]] static Index widest(const ModelConfig& config) noexcept {
+    return std::max(config.heads * config.head_dim, config.intermediate_size);
   }
 
  private:
   [[nodiscard]] static KvPageLayout page_layout(const ModelConfig& config) noexcept {
     return {KvType::Float32, 1, config.kv_heads, config.head_dim};
-  }
-  [[nodiscard]] float* hidden(Index window) noexcept {
-    return hidden_.as<float>() + window * window_ * config_.hidden_size;
-  }
-  [[nodiscard]] float* inputs(Index window) noexcept {
-    return inputs_.as<float>() + window * window_ * width_;
   }
 
   const ModelConfig& config_;
@@ -113,13 +114,41 @@ class CalibrationStream {
   std::vector<TokenPlace> places_;
   Index width_ = 0;       // of the inputs that are kept
   AlignedBuffer angles_;  // [window][2][head_dim / 2], cosines and sines
-  AlignedBuffer hidden_;  // [tokens][hidden], the residual stream
-  AlignedBuffer inputs_;  // [tokens][width_]
+  WindowStore hidden_;    // of each window [window][hidden], the residual stream
+  WindowStore inputs_;    // of each window [window][width_]
   AlignedBuffer normed_;  // [window][hidden]
   AlignedBuffer update_;  // [window][hidden]
   LinearInput linear_input_;
   AttentionLayer::Scratch attention_;
   FeedForward::Scratch feed_forward_;
 };
+
+/// Calls visit(parts, inputs, step) for each group of a block's Linears that have the same inputs,
+/// in the order in which they are run: their names within the block, how many inputs they have, and
+/// step(stream, layer, down, window), which runs a window from the group before up to these inputs
+/// and returns them, [window][inputs]. `down` points to down_proj of the block before, which the
+/// first step adds; null in the first block. All windows take one step before any takes the next.
+template <class Visit>
+void for_each_input_group(const ModelConfig& config, Visit&& visit) {
+  using Parts = std::initializer_list<std::string_view>;
+  visit(Parts{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, config.hidden_size,
+        [](CalibrationStream& stream, const DecoderLayer& layer, const Linear* down, Index window) {
+          if (down != nullptr) stream.add(*down, window);
+          return stream.normalize(layer.input_norm, window);
+        });
+  visit(Parts{"self_attn.o_proj"}, config.heads * config.head_dim,
+        [](CalibrationStream& stream, const DecoderLayer& layer, const Linear*, Index window) {
+          return stream.mix(layer, window);
+        });
+  visit(Parts{"mlp.gate_proj", "mlp.up_proj"}, config.hidden_size,
+        [](CalibrationStream& stream, const DecoderLayer& layer, const Linear*, Index window) {
+          stream.add(layer.attention.o_proj(), window);
+          return stream.normalize(layer.post_attention_norm, window);
+        });
+  visit(Parts{"mlp.down_proj"}, config.intermediate_size,
+        [](CalibrationStream& stream, const DecoderLayer& layer, const Linear*, Index window) {
+          return stream.activate(layer, window);
+        });
+}
 
 }  // namespace nibble

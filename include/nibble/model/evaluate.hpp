@@ -25,8 +25,9 @@ struct EvaluateOptions {
 /// Means over the predicted positions. Windows of consecutive tokens without overlap each predict
 /// the tokens shifted by one; an incomplete last window is dropped.
 struct Evaluation {
-  double perplexity = 0;      // e^(mean negative log-likelihood)
-  double kl_divergence = 0;   // of KL(reference || model), nats; NaN without a reference
+  double perplexity = 0;            // e^(mean negative log-likelihood)
+  double reference_perplexity = 0;  // of the reference; NaN without one
+  double kl_divergence = 0;         // of KL(reference || model), nats; NaN without a reference
   double top1_agreement = 0;  // share of positions with the same most likely token; NaN likewise
   Index tokens = 0;           // predicted
   Index windows = 0;
@@ -49,11 +50,16 @@ namespace evaluate_detail {
   return largest + std::log(sum);
 }
 
+/// How a row of logits relates to the reference's.
+struct Distance {
+  double kl_divergence = 0;
+  double reference_total = 0;  // log_sum_exp(reference)
+};
+
 /// KL(reference || model) of two rows of logits, `model_total` being log_sum_exp(model):
 /// sum p (r - m) - log_sum_exp(r) + log_sum_exp(m), with p = softmax(r).
-[[nodiscard]] inline double kl_divergence(std::span<const float> reference,
-                                          std::span<const float> model,
-                                          double model_total) noexcept {
+[[nodiscard]] inline Distance distance(std::span<const float> reference,
+                                       std::span<const float> model, double model_total) noexcept {
   const double largest = *std::max_element(reference.begin(), reference.end());
   double sum = 0;
   double weighted = 0;
@@ -62,17 +68,20 @@ namespace evaluate_detail {
     sum += weight;
     if (weight > 0) weighted += weight * (static_cast<double>(reference[i]) - model[i]);
   }
-  return weighted / sum - (largest + std::log(sum)) + model_total;
+  const double total = largest + std::log(sum);
+  return {weighted / sum - total + model_total, total};
 }
 
 /// What positions say of a model: one, or the sum of several.
 struct Score {
   double log_likelihood = 0;
+  double reference_log_likelihood = 0;
   double divergence = 0;
   Index agreements = 0;
 
   Score& operator+=(const Score& other) noexcept {
     log_likelihood += other.log_likelihood;
+    reference_log_likelihood += other.reference_log_likelihood;
     divergence += other.divergence;
     agreements += other.agreements;
     return *this;
@@ -87,7 +96,10 @@ struct Score {
   Score found{.log_likelihood = logits[static_cast<std::size_t>(next)] - total};
   if (std::isnan(found.log_likelihood)) fail("the model's logits are not numbers");
   if (reference.empty()) return found;
-  found.divergence = kl_divergence(reference, logits, total);
+  const Distance from_reference = distance(reference, logits, total);
+  found.reference_log_likelihood =
+      reference[static_cast<std::size_t>(next)] - from_reference.reference_total;
+  found.divergence = from_reference.kl_divergence;
   if (!std::isfinite(found.divergence)) {
     fail("the KL divergence from the reference is ", found.divergence);
   }
@@ -207,9 +219,11 @@ class Runner {
   std::vector<Evaluation> evaluations;
   for (const Score& total : totals) {
     const auto agreements = static_cast<double>(total.agreements);
-    evaluations.push_back({std::exp(-mean(total.log_likelihood)),
-                           reference == nullptr ? none : mean(total.divergence),
-                           reference == nullptr ? none : mean(agreements), predicted, windows});
+    evaluations.push_back(
+        {std::exp(-mean(total.log_likelihood)),
+         reference == nullptr ? none : std::exp(-mean(total.reference_log_likelihood)),
+         reference == nullptr ? none : mean(total.divergence),
+         reference == nullptr ? none : mean(agreements), predicted, windows});
   }
   return evaluations;
 }

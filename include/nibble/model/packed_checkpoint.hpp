@@ -19,8 +19,10 @@ namespace nibble {
 /// A packed checkpoint yet to be written: what is in it, and how large it will be.
 class PackedCheckpoint {
  public:
-  /// Borrows `tensors`. Throws Error where the provider lacks a tensor.
-  PackedCheckpoint(std::vector<TensorSpec> specs, const TensorProvider& tensors)
+  /// Borrows `tensors`; `metadata` is added to the file's. Throws Error where the provider lacks a
+  /// tensor.
+  PackedCheckpoint(std::vector<TensorSpec> specs, const TensorProvider& tensors,
+                   const SafetensorsMetadata& metadata = {})
       : specs_(std::move(specs)), tensors_(&tensors) {
     nlohmann::json matrices = nlohmann::json::object();
     for (const TensorSpec& spec : specs_) {
@@ -42,6 +44,7 @@ class PackedCheckpoint {
     metadata_ = {{"format", "nibble"},
                  {packed_metadata::layout_key, std::to_string(layout_version)},
                  {packed_metadata::matrices_key, matrices.dump()}};
+    metadata_.insert(metadata.begin(), metadata.end());
   }
 
   /// Bytes of the file.

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -15,9 +16,12 @@
 #include <nibble/io/atomic_directory.hpp>
 #include <nibble/io/output_file.hpp>
 #include <nibble/model/calibrate.hpp>
+#include <nibble/model/layer_files.hpp>
 #include <nibble/model/model_folder.hpp>
 #include <nibble/model/packed_checkpoint.hpp>
+#include <nibble/model/quantize_memory.hpp>
 #include <nibble/model/recipe.hpp>
+#include <nibble/model/run_fingerprint.hpp>
 
 namespace nibble {
 
@@ -67,40 +71,17 @@ class QuantizedTensors : public TensorProvider {
   return Decoder(model.config(), tensors, pool, progress, kernels);
 }
 
-/// What quantize_folder wrote.
-struct QuantizedFolder {
-  std::uint64_t file_size = 0;        // of the weights
-  double bits_per_weight = 0;         // of the decoder blocks' Linear layers
-  std::vector<TensorReport> reports;  // of the tensors that were calibrated
-};
+namespace quantize_detail {
 
-/// Quantizes a model into a folder that every program loads by mapping it: config.json with
-/// nibble's quantization_config, model.safetensors in the packed layout, and the tokenizer's and
-/// generation files as they were. One tensor is in memory at a time, and all that were calibrated.
-/// The folder appears when it is complete. Throws as `quantize_model` and AtomicDirectory.
-inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& recipe,
-                                       const std::filesystem::path& out, Existing existing,
-                                       ExecutorRef pool, const Progress& progress = {},
-                                       const KernelTable& kernels = nibble::kernels<>(),
-                                       const CalibrationText* text = nullptr) {
-  recipe.require_matches(tensor_specs(model.config()));
-  std::error_code ignored;
-  if (std::filesystem::equivalent(model.path(), out, ignored)) {
-    fail(path_text(out), ": is the model to be quantized; choose another folder");
-  }
-  AtomicDirectory folder(out, existing);  // before the long work
-  CalibratedTensors calibrated =
-      calibrate(model.config(), model.float_tensors(), recipe, text, pool, progress, kernels);
-  std::vector<TensorReport> reports = std::move(calibrated.reports);
-  const QuantizedTensors tensors(model.float_tensors(), recipe, std::move(calibrated));
-  const PackedCheckpoint checkpoint(tensor_specs(model.config()), tensors);
-  checkpoint.write(folder.path() / "model.safetensors", pool, progress);
-
+/// Writes config.json and recipe.json, and copies the files that tokenizer and generation need.
+inline void write_companions(const ModelFolder& model, const Recipe& recipe,
+                             const std::filesystem::path& folder) {
   nlohmann::json config = model.config_json();
   config["quantization_config"] = {{"quant_method", "nibble"},
                                    {"layout_version", layout_version},
                                    {"recipe", recipe_to_json(recipe)}};
-  write_text_file(folder.path() / "config.json", config.dump(2) + "\n", Sync::yes);
+  write_text_file(folder / "config.json", config.dump(2) + "\n", Sync::yes);
+  write_text_file(folder / "recipe.json", recipe_to_json(recipe).dump(1) + "\n", Sync::yes);
 
   constexpr std::array<std::string_view, 6> companions{
       "tokenizer.json",          "tokenizer_config.json", "generation_config.json",
@@ -109,11 +90,91 @@ inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& r
     const auto from = model.path() / name;
     std::error_code code;
     if (!std::filesystem::is_regular_file(from, code)) continue;
-    std::filesystem::copy_file(from, folder.path() / name, code);
+    std::filesystem::copy_file(from, folder / name, code);
     if (code) fail(path_text(from), ": cannot be copied: ", printable(code.message(), 200));
   }
-  folder.commit();
-  return {checkpoint.file_size(), checkpoint.bits_per_weight(), std::move(reports)};
+}
+
+}  // namespace quantize_detail
+
+/// How quantize_folder goes about it.
+struct QuantizeFolderOptions {
+  /// What happens to finished layers when a calibrated quantization is interrupted, by an error, by
+  /// Progress or because the program is killed. If true they stay, in the hidden folder
+  /// ".<name>.partial" beside the output, and the next call with the same model, text and recipe
+  /// goes on from there and ends with the same bytes; a call with others throws Error, and says
+  /// what differs. If false nothing stays (but what a killed program leaves).
+  bool resumable = false;
+  /// Deletes the layers that an interrupted quantization left, and begins anew.
+  bool restart = false;
+  /// Bytes of anonymous memory; activations go to scratch files beside the output if need be.
+  std::optional<std::uint64_t> memory_budget = std::nullopt;
+};
+
+/// What quantize_folder wrote.
+struct QuantizedFolder {
+  std::uint64_t file_size = 0;        // of the weights
+  double bits_per_weight = 0;         // of the decoder blocks' Linear layers
+  std::vector<TensorReport> reports;  // of the tensors that were calibrated
+  Index resumed_layers = 0;           // that an interrupted quantization had finished
+  MemoryPlan memory;
+};
+
+/// Quantizes a model into a folder that every program loads by mapping it: config.json with
+/// nibble's quantization_config, recipe.json, model.safetensors in the packed layout, and the
+/// tokenizer's and generation files as they were. Finished layers are on disk, and one tensor is in
+/// memory at a time, or one layer where it is calibrated. The folder appears when it is complete.
+/// Throws as `quantize_model`, AtomicDirectory, `plan_memory` and LayerFiles.
+inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& recipe,
+                                       const std::filesystem::path& out, Existing existing,
+                                       ExecutorRef pool, const Progress& progress = {},
+                                       const KernelTable& kernels = nibble::kernels<>(),
+                                       const CalibrationText* text = nullptr,
+                                       const QuantizeFolderOptions& options = {}) {
+  const FloatTensors& floats = model.float_tensors();
+  const std::vector<TensorSpec> specs = tensor_specs(model.config());
+  recipe.require_matches(specs);
+  if (!require_calibration(model.config(), recipe, text)) text = nullptr;
+  std::error_code ignored;
+  if (std::filesystem::equivalent(model.path(), out, ignored)) {
+    fail(path_text(out), ": is the model to be quantized; choose another folder");
+  }
+  QuantizedFolder result;
+  result.memory = plan_memory(QuantizeMemory(model.config(), floats, recipe, text, pool.size()),
+                              options.memory_budget);
+
+  std::optional<AtomicDirectory> folder;
+  folder.emplace(out, existing);  // before the long work
+  std::optional<LayerFiles> layers;
+  if (text != nullptr && options.resumable) {
+    const std::filesystem::path partial = partial_path(folder->final_path());
+    folder.reset();  // so that a program that is killed leaves the layers and nothing else
+    if (options.restart) LayerFiles::discard(partial);
+    layers.emplace(partial, run_fingerprint(model, recipe, *text, kernels, progress), specs, pool);
+  } else if (text != nullptr) {
+    layers.emplace(folder->path() / "layers", nlohmann::json::object(), specs, pool);
+  }
+  if (layers) {
+    result.resumed_layers = layers->finished();
+    calibrate(model.config(), floats, recipe, text, pool, progress, kernels, *layers,
+              result.memory.activations_on_disk ? layers->folder() : std::filesystem::path());
+    result.reports = layers->tensors().reports;
+    if (!folder) folder.emplace(out, existing);
+  }
+  {
+    const QuantizedTensors tensors(floats, recipe,
+                                   layers ? layers->tensors() : CalibratedTensors{});
+    const PackedCheckpoint checkpoint(specs, tensors);
+    checkpoint.write(folder->path() / "model.safetensors", pool, progress);
+    result.file_size = checkpoint.file_size();
+    result.bits_per_weight = checkpoint.bits_per_weight();
+  }
+  quantize_detail::write_companions(model, recipe, folder->path());
+  const bool inside = layers && !options.resumable;
+  if (inside) layers->remove();
+  folder->commit();
+  if (layers && !inside) layers->remove();
+  return result;
 }
 
 }  // namespace nibble

@@ -75,6 +75,12 @@ struct Recipe {
     return nullptr;
   }
 
+  /// Whether any rule is about a tensor, be it that it is kept.
+  [[nodiscard]] bool names(std::string_view tensor) const noexcept {
+    return std::ranges::any_of(
+        rules, [&](const RecipeRule& rule) { return glob_matches(rule.tensors, tensor); });
+  }
+
   /// Throws Error for a rule that matches no matrix of the model, which is most likely a mistake.
   void require_matches(const std::vector<TensorSpec>& specs) const {
     for (const RecipeRule& rule : rules) {

@@ -48,6 +48,16 @@ using AnyQuantizer = std::variant<RoundToNearest, Gptq, Best>;
   return std::visit([]<class Q>(const Q&) { return CalibratedQuantizer<Q>; }, quantizer);
 }
 
+/// What a quantizer asks of a calibration; nothing where it needs none.
+[[nodiscard]] inline CalibrationNeeds calibration_needs(const AnyQuantizer& quantizer) {
+  return std::visit(
+      []<class Q>(const Q& value) {
+        if constexpr (CalibratedQuantizer<Q>) return value.needs();
+        return CalibrationNeeds{};
+      },
+      quantizer);
+}
+
 [[nodiscard]] inline std::string_view quantizer_name(const AnyQuantizer& quantizer) {
   return std::visit([]<class Q>(const Q&) { return std::string_view(Q::name); }, quantizer);
 }

@@ -1,0 +1,107 @@
+// ScratchFile: numbers that do not fit in memory, on disk for as long as they are needed.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <system_error>
+
+#include <nibble/core/error.hpp>
+#include <nibble/io/describe.hpp>
+#include <nibble/io/output_file.hpp>
+
+namespace nibble {
+
+/// A temporary file to write and read at any place. Where the system allows it (POSIX), the file
+/// has no name from the beginning, so that even a killed program leaves nothing behind. Every
+/// failed operation throws `Error` with the file's name and the system's reason.
+class ScratchFile {
+ public:
+  /// Creates ".<name>.scratch-<random>" in `directory`.
+  ScratchFile(const std::filesystem::path& directory, const std::filesystem::path& name)
+      : path_(sibling_path(directory / name, "scratch")) {
+    errno = 0;
+    file_.reset(open_new(path_));
+    if (!file_) fail_errno("created");
+#if !defined(_WIN32)
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+#endif
+  }
+
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+
+  ~ScratchFile() {
+    file_.reset();
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+    seek(offset);
+    if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size() ||
+        std::fflush(file_.get()) != 0) {
+      fail_errno("written");
+    }
+  }
+
+  /// Reads what was written there.
+  void read_at(std::uint64_t offset, std::span<std::byte> bytes) {
+    seek(offset);
+    if (std::fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
+      fail_errno("read");
+    }
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+  };
+
+#if defined(_WIN32)
+  static std::FILE* open_new(const std::filesystem::path& path) {
+    return ::_wfsopen(path.c_str(), L"w+bx", _SH_DENYRW);
+  }
+  void seek(std::uint64_t offset) {
+    errno = 0;
+    if (::_fseeki64(file_.get(), static_cast<std::int64_t>(offset), SEEK_SET) != 0) {
+      fail_errno("positioned");
+    }
+  }
+#else
+  static std::FILE* open_new(const std::filesystem::path& path) {
+    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (descriptor < 0) return nullptr;
+    std::FILE* file = ::fdopen(descriptor, "w+b");
+    if (file == nullptr) {
+      ::close(descriptor);
+      ::unlink(path.c_str());
+    }
+    return file;
+  }
+  void seek(std::uint64_t offset) {
+    errno = offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()) ? EFBIG : 0;
+    if (errno != 0 || ::fseeko(file_.get(), static_cast<off_t>(offset), SEEK_SET) != 0) {
+      fail_errno("positioned");
+    }
+  }
+#endif
+
+  [[noreturn]] void fail_errno(const char* action) const {
+    const std::error_code code(errno, std::generic_category());
+    fail(path_text(path_), ": cannot be ", action,
+         code ? ": " + printable(code.message(), 200) : std::string());
+  }
+
+  std::filesystem::path path_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
+}  // namespace nibble

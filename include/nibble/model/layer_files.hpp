@@ -1,0 +1,164 @@
+// Finished layers on disk, so that memory holds one layer and an interrupted run can go on.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <nibble/io/json.hpp>
+#include <nibble/io/output_file.hpp>
+#include <nibble/model/calibrated_layers.hpp>
+#include <nibble/model/packed_checkpoint.hpp>
+#include <nibble/model/report_json.hpp>
+
+namespace nibble {
+
+/// Layers in a folder: layer-<index>.safetensors, the quantized matrices of a layer in the packed
+/// layout and the reports on them, complete once it has its name; and run.json, which says what
+/// they are of. Matrices are mapped, not held in memory.
+class LayerFiles : public CalibratedLayers {
+ public:
+  /// Opens the folder or makes it. `run` is an object that describes whatever the layers depend
+  /// on, `specs` are all tensors of the model. Throws Error where the folder cannot be made, is
+  /// another thing, is of another run (naming the fields that differ), or where a file is broken.
+  LayerFiles(std::filesystem::path folder, const nlohmann::json& run,
+             const std::vector<TensorSpec>& specs, ExecutorRef pool)
+      : folder_(std::move(folder)), pool_(pool) {
+    for (const TensorSpec& spec : specs) specs_.emplace(spec.name, spec);
+    std::error_code code;
+    const auto run_file = folder_ / "run.json";
+    if (holds_run(folder_)) {
+      if (std::filesystem::exists(file(0), code)) {
+        require_same(run, read_json_file(run_file, std::uint64_t{16} << 20));
+        while (std::filesystem::exists(file(finished_), code)) open(file(finished_));
+        return;
+      }
+    } else if (!std::filesystem::create_directory(folder_, code)) {
+      fail(path_text(folder_), ": cannot be created: ", printable(code.message(), 200));
+    }
+    try {
+      write_text_file(run_file, run.dump(1) + "\n", Sync::yes);
+    } catch (...) {
+      remove();
+      throw;
+    }
+  }
+
+  LayerFiles(const LayerFiles&) = delete;
+  LayerFiles& operator=(const LayerFiles&) = delete;
+
+  /// The folder stays, unless there is no layer in it.
+  ~LayerFiles() override {
+    if (finished_ == 0) remove();
+  }
+
+  [[nodiscard]] const std::filesystem::path& folder() const noexcept { return folder_; }
+  [[nodiscard]] Index finished() const override { return finished_; }
+  [[nodiscard]] const CalibratedTensors& tensors() const override { return tensors_; }
+
+  void add(CalibratedTensors layer) override {
+    const Provider provider(layer);
+    std::vector<TensorSpec> specs;
+    for (const auto& [name, matrix] : layer.matrices) specs.push_back(specs_.find(name)->second);
+    PackedCheckpoint(std::move(specs), provider,
+                     {{reports_key, reports_to_json(layer.reports).dump()}})
+        .write(file(finished_), pool_);
+    open(file(finished_));
+  }
+
+  /// Deletes the folder. Nobody uses the matrices any more.
+  void remove() noexcept {
+    tensors_ = {};
+    finished_ = 0;
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+
+  /// Deletes what an earlier run has left, if anything. Throws Error where the folder is another
+  /// thing.
+  static void discard(const std::filesystem::path& folder) {
+    if (!holds_run(folder)) return;
+    std::error_code code;
+    std::filesystem::remove_all(folder, code);
+    if (code) fail(path_text(folder), ": cannot be deleted: ", printable(code.message(), 200));
+  }
+
+ private:
+  static constexpr const char* reports_key = "nibble.reports";
+
+  /// The matrices of a layer.
+  class Provider : public TensorProvider {
+   public:
+    explicit Provider(const CalibratedTensors& tensors) : tensors_(tensors) {}
+    [[nodiscard]] AnyFormat format(const TensorSpec& spec) const override {
+      return tensors_.matrices.find(spec.name)->second.format();
+    }
+    [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ExecutorRef) const override {
+      return tensors_.matrices.find(spec.name)->second;
+    }
+    [[nodiscard]] std::vector<float> vector(const TensorSpec&) const override { return {}; }
+
+   private:
+    const CalibratedTensors& tensors_;
+  };
+
+  /// False where there is nothing.
+  [[nodiscard]] static bool holds_run(const std::filesystem::path& folder) {
+    std::error_code code;
+    if (!std::filesystem::exists(std::filesystem::symlink_status(folder, code))) return false;
+    if (!std::filesystem::is_regular_file(folder / "run.json", code)) {
+      fail(path_text(folder), ": in the way: expected an interrupted run, with a run.json");
+    }
+    return true;
+  }
+
+  [[nodiscard]] std::filesystem::path file(Index layer) const {
+    return folder_ / concat("layer-", layer, ".safetensors");
+  }
+
+  void require_same(const nlohmann::json& run, const nlohmann::json& found) const {
+    std::string differences;
+    for (const auto& [field, value] : run.items()) {
+      const nlohmann::json* other = found.is_object() ? json_find(found, field, "") : nullptr;
+      if (other != nullptr && *other == value) continue;
+      differences += (differences.empty() ? "" : ", ") + field;
+    }
+    if (differences.empty()) return;
+    fail(path_text(folder_),
+         ": holds the finished layers of another run, which differs in: ", differences,
+         "; repeat that run, or restart");
+  }
+
+  void open(const std::filesystem::path& path) {
+    const SafetensorsFile content = SafetensorsFile::open(path);
+    const PackedTensors packed(content);
+    for (const TensorInfo& info : content.tensors()) {
+      const auto spec = specs_.find(info.name);
+      if (spec == specs_.end()) {
+        fail(path_text(path), ": ", in_quotes(info.name, 200), " is no tensor of the model");
+      }
+      tensors_.matrices.emplace(info.name, packed.matrix(spec->second, pool_));
+    }
+    const auto reports = content.metadata().find(reports_key);
+    if (reports == content.metadata().end()) fail(path_text(path), ": lacks its reports");
+    for (TensorReport& report : reports_from_json(reports->second, path_text(path))) {
+      tensors_.reports.push_back(std::move(report));
+    }
+    ++finished_;
+  }
+
+  std::filesystem::path folder_;
+  ExecutorRef pool_;
+  std::map<std::string, TensorSpec, std::less<>> specs_;
+  CalibratedTensors tensors_;
+  Index finished_ = 0;
+};
+
+}  // namespace nibble

@@ -1,0 +1,250 @@
+// Quantizing a folder layer by layer: interrupted and gone on with, within a budget of memory, on a
+// full disk.
+#include <nibble/dispatch/dispatch.hpp>
+#include <nibble/model/quantize_model.hpp>
+
+#include "io/io_test_support.hpp"
+#include "support/tiny_model.hpp"
+
+#if !defined(_WIN32)
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "support/file_size_limit.hpp"
+#endif
+
+namespace nibble {
+namespace {
+
+using namespace test;
+
+/// Three layers, and a recipe with something of everything: the float model goes along, a tensor is
+/// kept, one rounded to nearest, and so is the embedding.
+struct Subject {
+  TinyFolder folder{{.patch = {{"num_hidden_layers", 3}}}};
+  ModelFolder model = folder.open();
+  CalibrationText text{random_tokens(53, 70), 20, 3};
+  Recipe recipe{{{"*.1.mlp.up_proj.weight", true, {}, {}},
+                 {"*.v_proj.weight", false, RoundToNearest{}, make_format("int8")},
+                 {"model.embed_tokens.weight", false, RoundToNearest{}, make_format("int8")},
+                 {"*.1.*o_proj.weight", false, Best{}, make_format("int3", {32, true})},
+                 {"*_proj.weight", false, Gptq{}, make_format("int4")}}};
+  QuantizeFolderOptions options{.resumable = true};
+  std::filesystem::path out = folder / "out";
+  std::filesystem::path partial = folder / ".out.partial";
+
+  QuantizedFolder quantize(const Progress& progress = {}, int threads = 1) const {
+    ThreadPool pool(threads);
+    return quantize_folder(model, recipe, out, Existing::refuse, pool, progress, dispatch::best(),
+                           &text, options);
+  }
+  /// Stops after some steps of progress; false where it is finished before.
+  bool interrupt(Index steps) const {
+    try {
+      quantize([&](std::string_view, Index, Index) { return steps-- > 0; });
+      return false;
+    } catch (const Cancelled&) {
+      return true;
+    }
+  }
+  /// What is written without an interruption.
+  std::vector<std::string> expected() {
+    options.resumable = false;
+    quantize();
+    options.resumable = true;
+    std::vector<std::string> files = listing(out);
+    std::filesystem::remove_all(out);
+    return files;
+  }
+};
+
+std::vector<std::string> report_texts(const QuantizedFolder& result) {
+  std::vector<std::string> texts;
+  for (TensorReport report : result.reports) {
+    report.seconds = 0;
+    texts.push_back(reports_to_json({report}).dump());
+  }
+  return texts;
+}
+
+TEST_CASE("an interrupted quantization goes on and ends with the same bytes") {
+  Subject subject;
+  const std::vector<std::string> expected = subject.expected();
+  const std::vector<std::string> before = listing(subject.folder / ".");
+  const std::vector<std::string> reports = report_texts(subject.quantize());
+  CHECK(reports.size() == 3 * 7 - 3 - 1);
+  CHECK(listing(subject.out) == expected);
+  CHECK_FALSE(std::filesystem::exists(subject.partial));
+  std::filesystem::remove_all(subject.out);
+  std::vector<Index> resumed(4, 0);
+  for (Index steps = 0; subject.interrupt(steps); steps += 5) {
+    CAPTURE(steps);
+    CHECK_FALSE(std::filesystem::exists(subject.out));
+    const bool kept = std::filesystem::exists(subject.partial);
+    if (!kept) CHECK(listing(subject.folder / ".") == before);
+    const QuantizedFolder result = subject.quantize({}, 2);
+    CHECK(kept == (result.resumed_layers > 0));
+    CHECK(listing(subject.out) == expected);
+    CHECK(report_texts(result) == reports);
+    CHECK_FALSE(std::filesystem::exists(subject.partial));
+    ++resumed[static_cast<std::size_t>(result.resumed_layers)];
+    std::filesystem::remove_all(subject.out);
+  }
+  for (const Index count : resumed) CHECK(count > 0);
+  std::filesystem::remove_all(subject.out);
+
+  // Again and again.
+  Index rounds = 0;
+  for (Index steps = 30; subject.interrupt(steps); steps += 10) ++rounds;
+  CHECK(rounds > 3);
+  CHECK(listing(subject.out) == expected);
+}
+
+TEST_CASE("layers of another run are neither used nor touched") {
+  Subject subject;
+  const std::vector<std::string> expected = subject.expected();
+  REQUIRE(subject.interrupt(60));
+  REQUIRE(std::filesystem::exists(subject.partial / "layer-0.safetensors"));
+  const std::vector<std::string> before = listing(subject.folder / ".");
+  const auto refused = [&](const Subject& other, const std::string& difference) {
+    REQUIRE_ERROR(other.quantize(),
+                  ".out.partial: holds the finished layers of another run, which differs in: " +
+                      difference + "; ");
+    CHECK(listing(subject.folder / ".") == before);
+  };
+  const Subject other_model{.folder = TinyFolder({.patch = {{"num_hidden_layers", 3}}, .seed = 2}),
+                            .out = subject.out};
+  refused(other_model, "model");
+  {
+    Subject changed{.out = subject.out};
+    changed.text.tokens[7] = (changed.text.tokens[7] + 1) % 53;
+    refused(changed, "calibration text");
+    changed.text = subject.text;
+    changed.text.window = 30;
+    changed.text.samples = 2;
+    changed.recipe.rules.pop_back();
+    refused(changed, "recipe, window, windows");  // the same tokens
+  }
+  {
+    Subject changed{.out = subject.out};
+    std::get<Gptq>(changed.recipe.rules.back().method).options.damping = 0.02;
+    refused(changed, "recipe");
+  }
+
+  subject.options.restart = true;
+  CHECK(subject.quantize().resumed_layers == 0);
+  CHECK(listing(subject.out) == expected);
+  CHECK_FALSE(std::filesystem::exists(subject.partial));
+}
+
+TEST_CASE("what is no finished layer stops a resumed run, by its name") {
+  Subject subject;
+  REQUIRE(subject.interrupt(60));
+  const auto layer = subject.partial / "layer-0.safetensors";
+  const auto size = std::filesystem::file_size(layer);
+  for (const std::uintmax_t cut : {size - 1, size / 2, std::uintmax_t{9}, std::uintmax_t{0}}) {
+    std::filesystem::resize_file(layer, cut);
+    const std::vector<std::string> before = listing(subject.folder / ".");
+    REQUIRE_ERROR(subject.quantize(), "layer-0.safetensors");
+    CHECK(listing(subject.folder / ".") == before);
+  }
+  std::filesystem::remove_all(subject.partial);
+  std::filesystem::create_directory(subject.partial);
+  write_text_file(subject.partial / "letter.txt", "mine");
+  const std::vector<std::string> before = listing(subject.folder / ".");
+  for (const bool restart : {false, true}) {
+    subject.options.restart = restart;
+    REQUIRE_ERROR(subject.quantize(), ".out.partial: in the way: expected an interrupted run");
+    CHECK(listing(subject.folder / ".") == before);
+  }
+}
+
+TEST_CASE("a budget of memory sends activations to disk, and is refused where it is too small") {
+  Subject subject;
+  const std::vector<std::string> expected = subject.expected();
+  const auto memory_of = [&](int threads) {
+    return QuantizeMemory(subject.model.config(), subject.model.float_tensors(), subject.recipe,
+                          &subject.text, threads);
+  };
+  const QuantizeMemory memory = memory_of(1);
+  const std::uint64_t in_memory = memory.peak(false);
+  const std::uint64_t on_disk = memory.peak(true);
+  // Two models, of whose three windows two are elsewhere: their hidden states, and the inputs of
+  // the widest Linear.
+  CHECK(in_memory - on_disk == 2 * 2 * 20 * (24 + 40) * sizeof(float));
+  CHECK(memory_of(3).peak(true) > on_disk);
+  const QuantizeMemory plain(subject.model.config(), subject.model.float_tensors(),
+                             uniform_recipe("int4"), nullptr, 1);
+  CHECK(plain.peak(true) < on_disk);
+  CHECK(plain.peak(true) == plain.peak(false));
+
+  const std::vector<std::string> before = listing(subject.folder / ".");
+  for (const bool resumable : {false, true}) {
+    subject.options = {.resumable = resumable, .memory_budget = in_memory};
+    CHECK_FALSE(subject.quantize().memory.activations_on_disk);
+    CHECK(listing(subject.out) == expected);
+    std::filesystem::remove_all(subject.out);
+    subject.options.memory_budget = in_memory - 1;
+    const QuantizedFolder result = subject.quantize({}, 1);
+    CHECK(result.memory.activations_on_disk);
+    CHECK(result.memory.peak == on_disk);
+    CHECK(listing(subject.out) == expected);
+    std::filesystem::remove_all(subject.out);
+    CHECK(listing(subject.folder / ".") == before);
+    subject.options.memory_budget = on_disk - 1;
+    REQUIRE_ERROR(subject.quantize(),
+                  concat("memory budget of ", on_disk - 1, " bytes: quantizing takes ", in_memory,
+                         " bytes, or ", on_disk, " with activations on disk"));
+    CHECK(listing(subject.folder / ".") == before);
+  }
+}
+
+#if !defined(_WIN32)
+TEST_CASE("a killed quantization goes on") {
+  Subject subject;
+  const std::vector<std::string> expected = subject.expected();
+  const std::vector<std::string> before = listing(subject.folder / ".");
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    Index steps = 60;
+    subject.quantize([&](std::string_view, Index, Index) {
+      if (--steps == 0) ::raise(SIGKILL);
+      return true;
+    });
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFSIGNALED(status));
+  CHECK(subject.quantize().resumed_layers > 0);
+  CHECK(listing(subject.out) == expected);
+  std::filesystem::remove_all(subject.out);
+  CHECK(listing(subject.folder / ".") == before);
+}
+
+TEST_CASE("a full disk is reported, and what was finished is kept on request") {
+  Subject subject;
+  const std::vector<std::string> expected = subject.expected();
+  const std::vector<std::string> before = listing(subject.folder / ".");
+  // Layers fit, the whole does not.
+  const auto quantize = [&] {
+    const FileSizeLimit limit(12'000);
+    return error_of([&] { subject.quantize(); });
+  };
+  const auto full = Catch::Matchers::ContainsSubstring("cannot be written: File too large");
+  subject.options.resumable = false;
+  CHECK_THAT(quantize(), full);
+  CHECK(listing(subject.folder / ".") == before);
+  subject.options.resumable = true;
+  CHECK_THAT(quantize(), full);
+  CHECK_FALSE(std::filesystem::exists(subject.out));
+  CHECK(subject.quantize().resumed_layers == 3);
+  CHECK(listing(subject.out) == expected);
+}
+#endif
+
+}  // namespace
+}  // namespace nibble
