@@ -66,9 +66,11 @@ struct Options {
                    "Tokens in a window (default: 1024, or the context if shorter)")
         ->check(at_least(1))
         ->needs(calibration_option);
-    app.add_option("--option", method_options,
-                   "NAME=VALUE for the calibrated methods, as in a recipe's \"options\": damping, "
-                   "act_order, search_grids, correction, refinements; may be repeated")
+    app.add_option(
+           "--option", method_options,
+           "NAME=VALUE for the calibrated methods, as in a recipe's \"options\": damping, "
+           "act_order, search_grids, correction, refinements and scaling (gptq, best), clip "
+           "and scaling (awq); may be repeated")
         ->needs(format_option)
         ->allow_extra_args(false);  // what follows may be MODEL
     app.add_option("--recipe", recipe_file,
@@ -122,8 +124,8 @@ std::optional<CalibrationText> calibration_text(const Options& options, const Re
 /// One line for each calibrated tensor, on stderr.
 void show_reports(Console& console, const std::vector<TensorReport>& reports) {
   if (reports.empty()) return;
-  Table table{
-      {"tensor", "method", "format", "error", "of rtn's", "rtn rows", "damping", "seconds"}};
+  Table table{{"tensor", "method", "format", "error", "of rtn's", "rtn rows", "damping", "exponent",
+               "seconds"}};
   for (const TensorReport& report : reports) {
     const CalibrationReport& result = report.calibration;
     const bool known = result.errors_known();
@@ -133,7 +135,7 @@ void show_reports(Console& console, const std::vector<TensorReport>& reports) {
                          ? fixed(100 * result.error / result.nearest_error, 1) + " %"
                          : "-",
                      concat(result.nearest_rows), known ? significant(result.damping) : "-",
-                     fixed(report.seconds, 2)});
+                     fixed(result.exponent, 2), fixed(report.seconds, 2)});
   }
   std::string text = aligned_table(table);
   text.pop_back();  // the last line's end
@@ -151,6 +153,7 @@ Json reports_json(const std::vector<TensorReport>& reports) {
                     {"rtn_error", known ? Json(report.calibration.nearest_error) : Json()},
                     {"rtn_rows", report.calibration.nearest_rows},
                     {"damping", report.calibration.damping},
+                    {"exponent", report.calibration.exponent},
                     {"seconds", report.seconds}});
   }
   return json;

@@ -6,8 +6,10 @@
 #include <initializer_list>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -15,8 +17,12 @@
 #include <nibble/core/progress.hpp>
 #include <nibble/model/calibration_stream.hpp>
 #include <nibble/model/float_tensors.hpp>
+#include <nibble/model/input_maker.hpp>
 #include <nibble/model/recipe.hpp>
+#include <nibble/model/tensor_overlay.hpp>
+#include <nibble/quantize/channel_scales.hpp>
 #include <nibble/quantize/gram.hpp>
+#include <nibble/quantize/mean_magnitudes.hpp>
 
 namespace nibble {
 
@@ -29,9 +35,11 @@ struct TensorReport {
   double seconds = 0;  // of the quantizer, without the calibration's runs
 };
 
-/// What `calibrate` makes: every Linear of the blocks that the recipe quantizes.
+/// What `calibrate` makes: every Linear of the blocks that the recipe quantizes, and the norms and
+/// biases that took up scales.
 struct CalibratedTensors {
   std::map<std::string, AnyMatrix, std::less<>> matrices;
+  std::map<std::string, std::vector<float>, std::less<>> vectors;
   std::vector<TensorReport> reports;  // of the calibrated methods, in the order of the model
 };
 
@@ -93,37 +101,6 @@ struct CalibratedTensors {
 
 namespace calibrate_detail {
 
-/// The tensors of a model of which some are replaced; what was delivered is kept until `clear`.
-class Overlay : public TensorProvider {
- public:
-  /// Borrows `tensors`.
-  explicit Overlay(const FloatTensors& tensors) : tensors_(tensors) {}
-
-  void replace(std::string_view name, AnyMatrix matrix) {
-    matrices_.insert_or_assign(std::string(name), std::move(matrix));
-  }
-  void clear() noexcept { matrices_.clear(); }
-
-  [[nodiscard]] AnyFormat format(const TensorSpec& spec) const override {
-    const auto place = matrices_.find(spec.name);
-    return place == matrices_.end() ? tensors_.format(spec) : place->second.format();
-  }
-  [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ExecutorRef pool) const override {
-    auto place = matrices_.find(spec.name);
-    if (place == matrices_.end()) {
-      place = matrices_.emplace(spec.name, tensors_.matrix(spec, pool)).first;
-    }
-    return place->second;
-  }
-  [[nodiscard]] std::vector<float> vector(const TensorSpec& spec) const override {
-    return tensors_.vector(spec);
-  }
-
- private:
-  const FloatTensors& tensors_;
-  mutable std::map<std::string, AnyMatrix, std::less<>> matrices_;
-};
-
 /// The model as far as it is quantized and, where a method asks for its inputs, the float model,
 /// going through the layers side by side.
 class Calibration {
@@ -173,9 +150,9 @@ class Calibration {
     std::optional<DecoderLayer> exact;
     if (float_stream_) exact = load(float_, index);
 
-    const auto quantize = [&](std::initializer_list<std::string_view> parts, Index inputs,
-                              auto&& step) {
-      quantize_parts(index, parts, inputs, [&](Index window) {
+    const auto quantize = [&](std::initializer_list<std::string_view> parts, std::string_view maker,
+                              Index inputs, auto&& step) {
+      quantize_parts(index, parts, maker, inputs, [&](Index window) {
         const float* own = step(*stream_, layer, quantized_down, window);
         const float* other =
             float_stream_ ? step(*float_stream_, *exact, float_down, window) : nullptr;
@@ -183,21 +160,22 @@ class Calibration {
       });
       layer = load(quantized_, index);
     };
-    quantize({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, config_.hidden_size,
+    quantize({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, "input_layernorm",
+             config_.hidden_size,
              [](CalibrationStream& stream, const DecoderLayer& l, const auto& down, Index window) {
                if (down) stream.add(down->feed_forward.down_proj(), window);
                return stream.normalize(l.input_norm, window);
              });
-    quantize({"self_attn.o_proj"}, config_.heads * config_.head_dim,
+    quantize({"self_attn.o_proj"}, "self_attn.v_proj", config_.heads * config_.head_dim,
              [](CalibrationStream& stream, const DecoderLayer& l, const auto&, Index window) {
                return stream.mix(l, window);
              });
-    quantize({"mlp.gate_proj", "mlp.up_proj"}, config_.hidden_size,
+    quantize({"mlp.gate_proj", "mlp.up_proj"}, "post_attention_layernorm", config_.hidden_size,
              [](CalibrationStream& stream, const DecoderLayer& l, const auto&, Index window) {
                stream.add(l.attention.o_proj(), window);
                return stream.normalize(l.post_attention_norm, window);
              });
-    quantize({"mlp.down_proj"}, config_.intermediate_size,
+    quantize({"mlp.down_proj"}, "mlp.up_proj", config_.intermediate_size,
              [](CalibrationStream& stream, const DecoderLayer& l, const auto&, Index window) {
                return stream.activate(l, window);
              });
@@ -206,15 +184,19 @@ class Calibration {
   }
 
   /// Runs all windows up to the inputs of some Linears, which `step` returns, [window][inputs] in
-  /// the quantized and in the float model, and quantizes those Linears.
+  /// the quantized and in the float model, and quantizes those Linears; scaled, where they and
+  /// `maker`, which makes their inputs, all ask for that.
   template <class Step>
-  void quantize_parts(Index layer, std::initializer_list<std::string_view> parts, Index inputs,
-                      Step&& step) {
+  void quantize_parts(Index layer, std::initializer_list<std::string_view> parts,
+                      std::string_view maker, Index inputs, Step&& step) {
     bool any = false;
     CalibrationNeeds all;
+    const TensorSpec& maker_spec = weight_spec(layer, maker);
+    bool scaling = maker_spec.role == TensorRole::Vector || asks_for_scaling(maker_spec);
     std::vector<const TensorSpec*> specs;
     for (const std::string_view part : parts) {
-      specs.push_back(&specs_.find(layer_tensor_name(layer, concat(part, ".weight")))->second);
+      specs.push_back(&weight_spec(layer, part));
+      scaling = scaling && asks_for_scaling(*specs.back());
       const RecipeRule* rule = recipe_.find(specs.back()->name);
       if (rule == nullptr || !is_calibrated(rule->method)) continue;
       any = true;
@@ -222,40 +204,86 @@ class Calibration {
     }
     std::optional<Gram> hessian;
     std::optional<Gram> cross;
+    std::optional<MeanMagnitudes> magnitudes;
     if (any) hessian.emplace(GramKind::Symmetric, inputs, kernels_);
     if (all.cross) cross.emplace(GramKind::Cross, inputs, kernels_);
+    if (scaling) magnitudes.emplace(inputs);
     for (Index window = 0; window < windows_; ++window) {
       report(progress_, specs.front()->name, done_++, steps());
       const auto [own, exact] = step(window);
       if (hessian) hessian->add(own, window_, pool_);
       if (cross) cross->add(own, exact, window_, pool_);
+      if (magnitudes) magnitudes->add(own, window_, pool_);
     }
     InputStatistics statistics;
     if (hessian) statistics.hessian = std::move(*hessian).finish();
     if (cross) statistics.cross = std::move(*cross).finish();
-    for (const TensorSpec* spec : specs) {
-      report(progress_, spec->name, done_, steps());
-      quantize_tensor(*spec, statistics);
+    std::optional<ChannelScales> scales;
+    if (scaling) {
+      report(progress_, specs.front()->name, done_, steps());
+      const auto bias = specs_.find(layer_tensor_name(layer, concat(maker, ".bias")));
+      scales = scale_inputs(specs,
+                            InputMaker(maker_spec, bias == specs_.end() ? nullptr : &bias->second,
+                                       inputs, config_.head_dim),
+                            magnitudes->mean(), statistics);
+    }
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      report(progress_, specs[i]->name, done_, steps());
+      quantize_tensor(*specs[i], statistics, scales ? &*scales : nullptr, i);
     }
   }
 
-  void quantize_tensor(const TensorSpec& spec, const InputStatistics& statistics) {
+  /// Finds the scales of some Linears' inputs and divides the inputs by them: where they are made,
+  /// in the statistics, and as the stream keeps them.
+  ChannelScales scale_inputs(std::span<const TensorSpec* const> specs, const InputMaker& maker,
+                             const Eigen::VectorXd& magnitudes, InputStatistics& statistics) {
+    std::vector<LinearOnGrid> linears;
+    for (const TensorSpec* spec : specs) {
+      require_statistics(statistics, {}, spec->cols, spec->name);
+      linears.push_back({tensors_.source(*spec), recipe_.find(spec->name)->format});
+    }
+    ChannelScales scales =
+        search_channel_scales(linears, statistics.hessian, maker.shared(magnitudes),
+                              maker.limits(quantized_, pool_), pool_);
+    if (scales.exponent == 0) return scales;
+    maker.divide(quantized_, scales.scales, pool_, [&]<class T>(const std::string& name, T tensor) {
+      if constexpr (std::is_same_v<T, AnyMatrix>) {
+        result_.matrices.insert_or_assign(name, tensor);
+      } else {
+        result_.vectors.insert_or_assign(name, tensor);
+      }
+      quantized_.replace(name, std::move(tensor));
+    });
+    divide_inputs(statistics, scales.scales);
+    if (maker.is_linear()) stream_->divide_inputs(scales.scales);  // a norm's are made anew
+    return scales;
+  }
+
+  /// `scales`, or null, are those of the tensor's inputs; it is number `place` of their Linears.
+  void quantize_tensor(const TensorSpec& spec, const InputStatistics& statistics,
+                       const ChannelScales* scales, std::size_t place) {
     const RecipeRule* rule = recipe_.find(spec.name);
     if (rule == nullptr) return;
     using Clock = std::chrono::steady_clock;
     const Clock::time_point start = Clock::now();
+    const WeightSource source = scales == nullptr
+                                    ? tensors_.source(spec)
+                                    : scale_columns(tensors_.source(spec), scales->scales);
     std::optional<AnyMatrix> matrix;
     std::visit(
         [&]<class Q>(const Q& method) {
           if constexpr (CalibratedQuantizer<Q>) {
-            CalibratedMatrix result =
-                method.quantize(tensors_.source(spec), rule->format, statistics, pool_);
+            CalibratedMatrix result = method.quantize(source, rule->format, statistics, pool_);
             const std::chrono::duration<double> seconds = Clock::now() - start;
+            if (scales != nullptr) {
+              result.report.exponent = scales->exponent;
+              result.report.nearest_error = scales->plain_errors[place];
+            }
             result_.reports.push_back(
                 {spec.name, std::string(Q::name), rule->format, result.report, seconds.count()});
             matrix = std::move(result.matrix);
           } else {
-            matrix = method.quantize(tensors_.source(spec), rule->format, pool_);
+            matrix = method.quantize(source, rule->format, pool_);
           }
         },
         rule->method);
@@ -263,7 +291,7 @@ class Calibration {
     quantized_.replace(spec.name, *std::move(matrix));
   }
 
-  [[nodiscard]] DecoderLayer load(const Overlay& tensors, Index layer) const {
+  [[nodiscard]] DecoderLayer load(const TensorOverlay& tensors, Index layer) const {
     const Progress silent;
     return LayerLoader(config_, tensors, pool_, silent).layer(layer);
   }
@@ -277,6 +305,14 @@ class Calibration {
         method);
   }
 
+  [[nodiscard]] const TensorSpec& weight_spec(Index layer, std::string_view part) const {
+    return specs_.find(layer_tensor_name(layer, concat(part, ".weight")))->second;
+  }
+  [[nodiscard]] bool asks_for_scaling(const TensorSpec& spec) const {
+    const RecipeRule* rule = recipe_.find(spec.name);
+    return rule != nullptr && needs(rule->method).scaling && has_row_grids(rule->format);
+  }
+
   [[nodiscard]] Index steps() const noexcept { return config_.layers * 4 * windows_; }
 
   const ModelConfig& config_;
@@ -288,8 +324,8 @@ class Calibration {
   const Progress& progress_;
   const KernelTable& kernels_;
   std::map<std::string, TensorSpec, std::less<>> specs_;
-  Overlay quantized_;
-  Overlay float_;
+  TensorOverlay quantized_;
+  TensorOverlay float_;
   std::optional<CalibrationStream> stream_;
   std::optional<CalibrationStream> float_stream_;
   std::optional<DecoderLayer> last_;  // the layer before, whose down_proj is still to be added

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <nibble/core/aligned_buffer.hpp>
@@ -73,6 +74,7 @@ class CalibrationStream {
     linear_input_.assign(normalize(layer.input_norm, window), window_, config_.hidden_size,
                          config_.hidden_size);
     width_ = config_.heads * config_.head_dim;
+    scales_.clear();
     layer.attention.mix(linear_input_, places_, 0, execution_, attention_, inputs(window));
     return inputs(window);
   }
@@ -82,12 +84,17 @@ class CalibrationStream {
     linear_input_.assign(normalize(layer.post_attention_norm, window), window_, config_.hidden_size,
                          config_.hidden_size);
     width_ = config_.intermediate_size;
+    scales_.clear();
     layer.feed_forward.activate(linear_input_, execution_, feed_forward_, inputs(window));
     return inputs(window);
   }
 
+  /// Has `add` divide the inputs that are kept by `scales`, one for each channel.
+  void divide_inputs(std::vector<float> scales) { scales_ = std::move(scales); }
+
   /// Adds what o_proj or down_proj makes of the inputs that were kept to the residual stream.
   void add(const Linear& linear, Index window) {
+    if (!scales_.empty()) divide(inputs(window));
     float* update = update_.make_room<float>(window_ * config_.hidden_size);
     linear_input_.assign(inputs(window), window_, width_, width_);
     linear.forward(linear_input_, execution_, update, config_.hidden_size);
@@ -101,6 +108,12 @@ class CalibrationStream {
   [[nodiscard]] float* hidden(Index window) noexcept {
     return hidden_.as<float>() + window * window_ * config_.hidden_size;
   }
+  void divide(float* inputs) {
+    execution_.pool.run(window_, [&](Index token, int) {
+      float* values = inputs + token * width_;
+      for (const float scale : scales_) *values++ /= scale;
+    });
+  }
   [[nodiscard]] float* inputs(Index window) noexcept {
     return inputs_.as<float>() + window * window_ * width_;
   }
@@ -111,12 +124,13 @@ class CalibrationStream {
   std::shared_ptr<KvPool> pool_;
   KvCache cache_;  // of one layer and window at a time
   std::vector<TokenPlace> places_;
-  Index width_ = 0;       // of the inputs that are kept
-  AlignedBuffer angles_;  // [window][2][head_dim / 2], cosines and sines
-  AlignedBuffer hidden_;  // [tokens][hidden], the residual stream
-  AlignedBuffer inputs_;  // [tokens][width_]
-  AlignedBuffer normed_;  // [window][hidden]
-  AlignedBuffer update_;  // [window][hidden]
+  Index width_ = 0;            // of the inputs that are kept
+  std::vector<float> scales_;  // that they are still to be divided by, or empty
+  AlignedBuffer angles_;       // [window][2][head_dim / 2], cosines and sines
+  AlignedBuffer hidden_;       // [tokens][hidden], the residual stream
+  AlignedBuffer inputs_;       // [tokens][width_]
+  AlignedBuffer normed_;       // [window][hidden]
+  AlignedBuffer update_;       // [window][hidden]
   LinearInput linear_input_;
   AttentionLayer::Scratch attention_;
   FeedForward::Scratch feed_forward_;
