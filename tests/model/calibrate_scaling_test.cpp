@@ -18,7 +18,8 @@ CalibrationText scaling_text(const ModelFolder& model) {
 CalibratedTensors scaled(const ModelFolder& model, const Recipe& recipe, int threads = 2) {
   ThreadPool pool(threads);
   const CalibrationText text = scaling_text(model);
-  return calibrate(model.config(), model.float_tensors(), recipe, &text, pool);
+  return calibrate(model.config(), model.float_tensors(), recipe, &text, pool, {},
+                   dispatch::best());
 }
 
 /// Norms with channels of very different size, so that scales pay.
