@@ -70,7 +70,8 @@ struct Options {
         ->needs(calibration_option);
     app.add_option("--option", method_options,
                    "NAME=VALUE for the calibrated methods, as in a recipe's \"options\": damping, "
-                   "act_order, search_grids, correction, refinements; may be repeated")
+                   "act_order, search_grids, correction, refinements and scaling (gptq, best), "
+                   "clip and scaling (awq); may be repeated")
         ->allow_extra_args(false);  // what follows may be MODEL
     app.add_option("--recipe", recipe_file,
                    "JSON file of rules by tensor name; they come first, --format is for the rest");

@@ -18,8 +18,8 @@ namespace nibble::example {
 /// One line for each calibrated tensor, on stderr.
 inline void show_reports(Console& console, const std::vector<TensorReport>& reports) {
   if (reports.empty()) return;
-  Table table{
-      {"tensor", "method", "format", "error", "of rtn's", "rtn rows", "damping", "seconds"}};
+  Table table{{"tensor", "method", "format", "error", "of rtn's", "rtn rows", "damping", "exponent",
+               "seconds"}};
   for (const TensorReport& report : reports) {
     const CalibrationReport& result = report.calibration;
     const bool known = result.errors_known();
@@ -29,7 +29,7 @@ inline void show_reports(Console& console, const std::vector<TensorReport>& repo
                          ? fixed(100 * result.error / result.nearest_error, 1) + " %"
                          : "-",
                      concat(result.nearest_rows), known ? significant(result.damping) : "-",
-                     fixed(report.seconds, 2)});
+                     fixed(result.exponent, 2), fixed(report.seconds, 2)});
   }
   std::string text = aligned_table(table);
   text.pop_back();  // the last line's end
@@ -47,6 +47,7 @@ inline void show_reports(Console& console, const std::vector<TensorReport>& repo
                     {"rtn_error", known ? Json(report.calibration.nearest_error) : Json()},
                     {"rtn_rows", report.calibration.nearest_rows},
                     {"damping", report.calibration.damping},
+                    {"exponent", report.calibration.exponent},
                     {"seconds", report.seconds}});
   }
   return json;

@@ -175,6 +175,13 @@ TEST_CASE("a method's options are read, written and checked") {
   CHECK(std::get<Best>(again.rules[0].method).options == best.options);
   CHECK(std::get<Gptq>(rule(R"("method": "gptq")").rules[0].method).options == GptqOptions{});
 
+  const Recipe awq = rule(R"("method": "awq", "options": {"clip": false})");
+  CHECK(std::get<Awq>(awq.rules[0].method).options == AwqOptions{.clip = false});
+  const Recipe scaled = rule(R"("method": "gptq", "options": {"scaling": true})");
+  CHECK(std::get<Gptq>(scaled.rules[0].method).options == GptqOptions{.scaling = true});
+  REQUIRE_ERROR(rule(R"("method": "awq", "options": {"damping": 0.1})"),
+                "method awq has no option \"damping\"");
+
   REQUIRE_ERROR(rule(R"("options": {"damping": 0.1})"), "method rtn has no option \"damping\"");
   REQUIRE_ERROR(rule(R"("method": "gptq", "options": {"dumping": 0.1})"),
                 "method gptq has no option \"dumping\"");

@@ -77,21 +77,28 @@ TEST_CASE("a calibrated method is nearer to the model than round-to-nearest, and
                                                method, "--calibration", shipped_text(), "--samples",
                                                "4", "--window", "256", "--json"})
                           .json();
-    if (method == "gptq") {
-      CHECK(json["recipe"]["rules"][0]["method"] == "gptq");
+    if (method != "rtn") {
+      CHECK(json["recipe"]["rules"][0]["method"] == method);
       CHECK(json["calibration"]["windows"] == 4);
       CHECK(json["calibration"]["window"] == 256);
+      int scaled = 0;
+      double error = 0;  // relative to round-to-nearest, summed over tensors
       for (const auto& tensor : json["calibration"]["tensors"]) {
-        CHECK(tensor["error"].get<double>() < tensor["rtn_error"].get<double>());
-        CHECK(tensor["damping"].get<double>() > 0);
+        error += tensor["error"].get<double>() / tensor["rtn_error"].get<double>();
+        CHECK((tensor["damping"].get<double>() > 0) == (method == "gptq"));
+        scaled += tensor["exponent"].get<double>() > 0;
       }
+      CHECK((scaled > 0) == (method == "awq"));
+      CHECK(error < static_cast<double>(json["calibration"]["tensors"].size()));
     }
     return run_program("evaluate", {out, shipped_text(), "--reference", shipped_model(), "--window",
                                     "256", "--windows", "8", "--json"})
         .json()["kl_divergence"]
         .get<double>();
   };
-  CHECK(quality("gptq") < quality("rtn"));
+  const double nearest = quality("rtn");
+  CHECK(quality("gptq") < nearest);
+  CHECK(quality("awq") < nearest);
 
   const std::string out = scratch / "none";
   require_error("quantize", {shipped_model(), out, "--format", "int4", "--method", "gptq"},

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cmath>
+#include <vector>
 
 #include <Eigen/Core>
 
 #include "nibble/core/matrix.hpp"
+#include "nibble/quantize/channel_scales.hpp"
 #include "nibble/quantize/input_statistics.hpp"
 #include "nibble/quantize/row_tile.hpp"
+#include "support/matrices.hpp"
 #include "support/random.hpp"
 
 namespace nibble::test {
@@ -25,6 +28,22 @@ namespace nibble::test {
     inputs.col(col) *= std::exp2(static_cast<float>(random_integer(random, -2, 2)));
   }
   return inputs;
+}
+
+/// Weights of a Linear, [rows][cols].
+[[nodiscard]] inline Matrix random_weights(Index rows, Index cols, unsigned seed) {
+  Random random(seed);
+  const auto values = random_floats(random, rows * cols, 0.05F);
+  return view_matrix(values.data(), rows, cols);
+}
+
+/// Formats whose rows have grids of their own.
+[[nodiscard]] inline std::vector<AnyFormat> row_grid_formats() {
+  std::vector<AnyFormat> formats;
+  for (const AnyFormat& format : all_formats()) {
+    if (has_row_grids(format)) formats.push_back(format);
+  }
+  return formats;
 }
 
 [[nodiscard]] inline Eigen::MatrixXd hessian_of(const Matrix& inputs) {

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
-#include <initializer_list>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -18,9 +20,12 @@
 #include <nibble/model/calibrated_layers.hpp>
 #include <nibble/model/calibration_stream.hpp>
 #include <nibble/model/float_tensors.hpp>
+#include <nibble/model/input_maker.hpp>
 #include <nibble/model/recipe.hpp>
 #include <nibble/model/tensor_overlay.hpp>
+#include <nibble/quantize/channel_scales.hpp>
 #include <nibble/quantize/gram.hpp>
+#include <nibble/quantize/mean_magnitudes.hpp>
 
 namespace nibble {
 
@@ -94,8 +99,8 @@ class Calibration {
     std::optional<DecoderLayer> exact;
     if (float_stream_) exact = load(float_, index);
 
-    for_each_input_group(config_, [&](const auto& parts, Index inputs, auto&& step) {
-      quantize_parts(index, parts, inputs, [&](Index window) {
+    for_each_input_group(config_, [&](const InputGroup& group, auto&& step) {
+      quantize_group(index, group, [&](Index window) {
         const float* own = step(*stream_, layer, before ? &*before : nullptr, window);
         const float* other = float_stream_ ? step(*float_stream_, *exact,
                                                   float_before ? &*float_before : nullptr, window)
@@ -113,23 +118,30 @@ class Calibration {
   /// Replaces the tensors of a layer by what an earlier run has made of them.
   void use_finished(Index index) {
     const std::string prefix = layer_tensor_name(index, "");
-    const auto& matrices = layers_.tensors().matrices;
-    for (auto place = matrices.lower_bound(prefix);
-         place != matrices.end() && place->first.starts_with(prefix); ++place) {
-      quantized_.replace(place->first, place->second);
-    }
+    const auto use = [&](const auto& tensors) {
+      for (auto place = tensors.lower_bound(prefix);
+           place != tensors.end() && place->first.starts_with(prefix); ++place) {
+        quantized_.replace(place->first, place->second);
+      }
+    };
+    use(layers_.tensors().matrices);
+    use(layers_.tensors().vectors);
   }
 
   /// Runs all windows up to the inputs of some Linears, which `step` returns, [window][inputs] in
-  /// the quantized and in the float model, and quantizes those Linears.
+  /// the quantized and in the float model, and quantizes those Linears; scaled, where they and
+  /// what makes their inputs all ask for that.
   template <class Step>
-  void quantize_parts(Index layer, std::initializer_list<std::string_view> parts, Index inputs,
-                      Step&& step) {
+  void quantize_group(Index layer, const InputGroup& group, Step&& step) {
     bool any = false;
     CalibrationNeeds all;
+    const TensorSpec& maker_spec = weight_spec(layer, group.maker);
+    bool scaling =
+        !finished_ && (maker_spec.role == TensorRole::Vector || asks_for_scaling(maker_spec));
     std::vector<const TensorSpec*> specs;
-    for (const std::string_view part : parts) {
-      specs.push_back(&specs_.find(layer_tensor_name(layer, concat(part, ".weight")))->second);
+    for (const std::string_view part : group.parts) {
+      specs.push_back(&weight_spec(layer, part));
+      scaling = scaling && asks_for_scaling(*specs.back());
       const RecipeRule* rule = recipe_.find(specs.back()->name);
       if (finished_ || rule == nullptr || !is_calibrated(rule->method)) continue;
       any = true;
@@ -137,29 +149,72 @@ class Calibration {
     }
     std::optional<Gram> hessian;
     std::optional<Gram> cross;
-    if (any) hessian.emplace(GramKind::Symmetric, inputs, kernels_);
-    if (all.cross) cross.emplace(GramKind::Cross, inputs, kernels_);
+    std::optional<MeanMagnitudes> magnitudes;
+    if (any) hessian.emplace(GramKind::Symmetric, group.inputs, kernels_);
+    if (all.cross) cross.emplace(GramKind::Cross, group.inputs, kernels_);
+    if (scaling) magnitudes.emplace(group.inputs);
     for (Index window = 0; window < windows_; ++window) {
       report(progress_, specs.front()->name, done_++, steps());
       const auto [own, exact] = step(window);
       if (hessian) hessian->add(own, window_, pool_);
       if (cross) cross->add(own, exact, window_, pool_);
+      if (magnitudes) magnitudes->add(own, window_, pool_);
     }
     if (finished_) return;
     InputStatistics statistics;
     if (hessian) statistics.hessian = std::move(*hessian).finish();
     if (cross) statistics.cross = std::move(*cross).finish();
-    for (const TensorSpec* spec : specs) {
-      report(progress_, spec->name, done_, steps());
-      quantize_tensor(*spec, statistics);
+    std::optional<ChannelScales> scales;
+    if (scaling) {
+      report(progress_, specs.front()->name, done_, steps());
+      const auto bias = specs_.find(layer_tensor_name(layer, concat(group.maker, ".bias")));
+      scales = scale_inputs(specs,
+                            InputMaker(maker_spec, bias == specs_.end() ? nullptr : &bias->second,
+                                       group.inputs, config_.head_dim),
+                            magnitudes->mean(), statistics);
+    }
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      report(progress_, specs[i]->name, done_, steps());
+      quantize_tensor(*specs[i], statistics, scales ? &*scales : nullptr, i);
     }
   }
 
-  void quantize_tensor(const TensorSpec& spec, const InputStatistics& statistics) {
+  /// Finds the scales of some Linears' inputs and divides the inputs by them: where they are made,
+  /// in the statistics, and as the stream keeps them.
+  ChannelScales scale_inputs(std::span<const TensorSpec* const> specs, const InputMaker& maker,
+                             const Eigen::VectorXd& magnitudes, InputStatistics& statistics) {
+    std::vector<LinearOnGrid> linears;
+    for (const TensorSpec* spec : specs) {
+      require_statistics(statistics, {}, spec->cols, spec->name);
+      linears.push_back({tensors_.source(*spec), recipe_.find(spec->name)->format});
+    }
+    ChannelScales scales =
+        search_channel_scales(linears, statistics.hessian, maker.shared(magnitudes),
+                              maker.limits(quantized_, pool_), pool_);
+    if (scales.exponent == 0) return scales;
+    maker.divide(quantized_, scales.scales, pool_, [&]<class T>(const std::string& name, T tensor) {
+      if constexpr (std::is_same_v<T, AnyMatrix>) {
+        result_.matrices.insert_or_assign(name, tensor);
+      } else {
+        result_.vectors.insert_or_assign(name, tensor);
+      }
+      quantized_.replace(name, std::move(tensor));
+    });
+    divide_inputs(statistics, scales.scales);
+    if (maker.is_linear()) stream_->divide_inputs(scales.scales);  // a norm's are made anew
+    return scales;
+  }
+
+  /// `scales`, or null, are those of the tensor's inputs; it is number `place` of their Linears.
+  void quantize_tensor(const TensorSpec& spec, const InputStatistics& statistics,
+                       const ChannelScales* scales, std::size_t place) {
     const RecipeRule* rule = recipe_.find(spec.name);
     if (rule == nullptr) return;
     using Clock = std::chrono::steady_clock;
     const Clock::time_point start = Clock::now();
+    const WeightSource source = scales == nullptr
+                                    ? tensors_.source(spec)
+                                    : scale_columns(tensors_.source(spec), scales->scales);
     const auto watch = [&] { report(progress_, spec.name, done_, steps()); };
     const ReportingExecutor pool(pool_, watch);
     std::optional<AnyMatrix> matrix;
@@ -167,13 +222,17 @@ class Calibration {
         [&]<class Q>(const Q& method) {
           if constexpr (CalibratedQuantizer<Q>) {
             CalibratedMatrix result =
-                method.quantize(tensors_.source(spec), rule->format, statistics, pool_, kernels_);
+                method.quantize(source, rule->format, statistics, pool, kernels_);
             const std::chrono::duration<double> seconds = Clock::now() - start;
+            if (scales != nullptr) {
+              result.report.exponent = scales->exponent;
+              result.report.nearest_error = scales->plain_errors[place];
+            }
             result_.reports.push_back(
                 {spec.name, std::string(Q::name), rule->format, result.report, seconds.count()});
             matrix = std::move(result.matrix);
           } else {
-            matrix = method.quantize(tensors_.source(spec), rule->format, pool);
+            matrix = method.quantize(source, rule->format, pool);
           }
         },
         rule->method);
@@ -184,6 +243,15 @@ class Calibration {
   [[nodiscard]] DecoderLayer load(const TensorProvider& tensors, Index layer) const {
     const Progress silent;
     return LayerLoader(config_, tensors, pool_, silent).layer(layer);
+  }
+
+  [[nodiscard]] const TensorSpec& weight_spec(Index layer, std::string_view part) const {
+    return specs_.find(layer_tensor_name(layer, concat(part, ".weight")))->second;
+  }
+  [[nodiscard]] bool asks_for_scaling(const TensorSpec& spec) const {
+    const RecipeRule* rule = recipe_.find(spec.name);
+    return rule != nullptr && calibration_needs(rule->method).scaling &&
+           has_row_grids(rule->format);
   }
 
   [[nodiscard]] Index steps() const noexcept { return config_.layers * 4 * windows_; }

@@ -21,9 +21,11 @@ struct TensorReport {
   double seconds = 0;  // of the quantizer, without the calibration's runs
 };
 
-/// What calibration makes of some layers: every Linear of them that the recipe quantizes.
+/// What calibration makes of some layers: every Linear of them that the recipe quantizes, and the
+/// norms and biases that took up scales.
 struct CalibratedTensors {
   std::map<std::string, AnyMatrix, std::less<>> matrices;
+  std::map<std::string, std::vector<float>, std::less<>> vectors;
   std::vector<TensorReport> reports;  // of the calibrated methods, in the order of the model
 };
 
@@ -51,6 +53,7 @@ class LayersInMemory : public CalibratedLayers {
   void add(CalibratedTensors layer) override {
     ++finished_;
     tensors_.matrices.merge(std::move(layer.matrices));
+    tensors_.vectors.merge(std::move(layer.vectors));
     for (TensorReport& report : layer.reports) tensors_.reports.push_back(std::move(report));
   }
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
-#include <initializer_list>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nibble/core/aligned_buffer.hpp>
@@ -70,6 +70,7 @@ class CalibrationStream {
     linear_input_.assign(normalize(layer.input_norm, window), window_, config_.hidden_size,
                          config_.hidden_size);
     width_ = config_.heads * config_.head_dim;
+    scales_.clear();
     float* inputs = inputs_.overwrite(window);
     layer.attention.mix(linear_input_, places_, 0, execution_, attention_, inputs);
     inputs_.keep(window);
@@ -81,16 +82,23 @@ class CalibrationStream {
     linear_input_.assign(normalize(layer.post_attention_norm, window), window_, config_.hidden_size,
                          config_.hidden_size);
     width_ = config_.intermediate_size;
+    scales_.clear();
     float* inputs = inputs_.overwrite(window);
     layer.feed_forward.activate(linear_input_, execution_, feed_forward_, inputs);
     inputs_.keep(window);
     return inputs;
   }
 
-  /// Adds what o_proj or down_proj makes of the inputs that were kept to the residual stream.
+  /// Has `add` divide the inputs that are kept by `scales`, one for each channel.
+  void divide_inputs(std::vector<float> scales) { scales_ = std::move(scales); }
+
+  /// Adds what o_proj or down_proj makes of the inputs that were kept to the residual stream. To be
+  /// called once for a window.
   void add(const Linear& linear, Index window) {
+    float* inputs = inputs_.read(window);
+    if (!scales_.empty()) divide(inputs);
     float* update = update_.make_room<float>(window_ * config_.hidden_size);
-    linear_input_.assign(inputs_.read(window), window_, width_, width_);
+    linear_input_.assign(inputs, window_, width_, width_);
     linear.forward(linear_input_, execution_, update, config_.hidden_size);
     execution_.kernels.add(hidden_.read(window), update, window_ * config_.hidden_size);
     hidden_.keep(window);
@@ -105,6 +113,12 @@ class CalibrationStream {
   [[nodiscard]] static KvPageLayout page_layout(const ModelConfig& config) noexcept {
     return {KvType::Float32, 1, config.kv_heads, config.head_dim};
   }
+  void divide(float* inputs) {
+    execution_.pool.run(window_, [&](Index token, int) {
+      float* values = inputs + token * width_;
+      for (const float scale : scales_) *values++ /= scale;
+    });
+  }
 
   const ModelConfig& config_;
   Index window_;
@@ -112,40 +126,50 @@ class CalibrationStream {
   std::shared_ptr<KvPool> pool_;
   KvCache cache_;  // of one layer and window at a time
   std::vector<TokenPlace> places_;
-  Index width_ = 0;       // of the inputs that are kept
-  AlignedBuffer angles_;  // [window][2][head_dim / 2], cosines and sines
-  WindowStore hidden_;    // of each window [window][hidden], the residual stream
-  WindowStore inputs_;    // of each window [window][width_]
-  AlignedBuffer normed_;  // [window][hidden]
-  AlignedBuffer update_;  // [window][hidden]
+  Index width_ = 0;            // of the inputs that are kept
+  std::vector<float> scales_;  // that they are still to be divided by, or empty
+  AlignedBuffer angles_;       // [window][2][head_dim / 2], cosines and sines
+  WindowStore hidden_;         // of each window [window][hidden], the residual stream
+  WindowStore inputs_;         // of each window [window][width_]
+  AlignedBuffer normed_;       // [window][hidden]
+  AlignedBuffer update_;       // [window][hidden]
   LinearInput linear_input_;
   AttentionLayer::Scratch attention_;
   FeedForward::Scratch feed_forward_;
 };
 
-/// Calls visit(parts, inputs, step) for each group of a block's Linears that have the same inputs,
-/// in the order in which they are run: their names within the block, how many inputs they have, and
-/// step(stream, layer, down, window), which runs a window from the group before up to these inputs
-/// and returns them, [window][inputs]. `down` points to down_proj of the block before, which the
-/// first step adds; null in the first block. All windows take one step before any takes the next.
+/// Linears of a block that have the same inputs.
+struct InputGroup {
+  std::vector<std::string_view> parts;  // their names within the block
+  std::string_view maker;               // of the norm or Linear that makes the inputs
+  Index inputs = 0;
+};
+
+/// Calls visit(group, step) for each group of a block's Linears that have the same inputs, in the
+/// order in which they are run. step(stream, layer, down, window) runs a window from the group
+/// before up to these inputs and returns them, [window][inputs]. `down` points to down_proj of the
+/// block before, which the first step adds; null in the first block. All windows take one step
+/// before any takes the next.
 template <class Visit>
 void for_each_input_group(const ModelConfig& config, Visit&& visit) {
-  using Parts = std::initializer_list<std::string_view>;
-  visit(Parts{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, config.hidden_size,
+  visit(InputGroup{{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"},
+                   "input_layernorm",
+                   config.hidden_size},
         [](CalibrationStream& stream, const DecoderLayer& layer, const Linear* down, Index window) {
           if (down != nullptr) stream.add(*down, window);
           return stream.normalize(layer.input_norm, window);
         });
-  visit(Parts{"self_attn.o_proj"}, config.heads * config.head_dim,
+  visit(InputGroup{{"self_attn.o_proj"}, "self_attn.v_proj", config.heads * config.head_dim},
         [](CalibrationStream& stream, const DecoderLayer& layer, const Linear*, Index window) {
           return stream.mix(layer, window);
         });
-  visit(Parts{"mlp.gate_proj", "mlp.up_proj"}, config.hidden_size,
-        [](CalibrationStream& stream, const DecoderLayer& layer, const Linear*, Index window) {
-          stream.add(layer.attention.o_proj(), window);
-          return stream.normalize(layer.post_attention_norm, window);
-        });
-  visit(Parts{"mlp.down_proj"}, config.intermediate_size,
+  visit(
+      InputGroup{{"mlp.gate_proj", "mlp.up_proj"}, "post_attention_layernorm", config.hidden_size},
+      [](CalibrationStream& stream, const DecoderLayer& layer, const Linear*, Index window) {
+        stream.add(layer.attention.o_proj(), window);
+        return stream.normalize(layer.post_attention_norm, window);
+      });
+  visit(InputGroup{{"mlp.down_proj"}, "mlp.up_proj", config.intermediate_size},
         [](CalibrationStream& stream, const DecoderLayer& layer, const Linear*, Index window) {
           return stream.activate(layer, window);
         });

@@ -67,14 +67,14 @@ namespace nibble {
   Index done = 0;
   for (Index index = 0; index < config.layers; ++index) {
     const DecoderLayer layer = LayerLoader(config, tensors, pool, {}).layer(index);
-    for_each_input_group(config, [&](const auto& parts, Index inputs, auto&& step) {
-      Gram gram(GramKind::Symmetric, inputs, kernels);
+    for_each_input_group(config, [&](const InputGroup& group, auto&& step) {
+      Gram gram(GramKind::Symmetric, group.inputs, kernels);
       for (Index window = 0; window < text.windows(); ++window) {
         report(progress, "output errors", done++, steps);
         gram.add(step(stream, layer, before ? &*before : nullptr, window), text.window, pool);
       }
       const Eigen::MatrixXf hessian = std::move(gram).finish().cast<float>();
-      for (const std::string_view part : parts) {
+      for (const std::string_view part : group.parts) {
         const TensorSpec& spec =
             specs.find(layer_tensor_name(index, concat(part, ".weight")))->second;
         if (!hessian.diagonal().allFinite()) {

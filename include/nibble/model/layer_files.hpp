@@ -20,9 +20,9 @@
 
 namespace nibble {
 
-/// Layers in a folder: layer-<index>.safetensors, the quantized matrices of a layer in the packed
-/// layout and the reports on them, complete once it has its name; and run.json, which says what
-/// they are of. Matrices are mapped, not held in memory.
+/// Layers in a folder: layer-<index>.safetensors, the tensors of a layer as they were quantized
+/// or scaled, in the packed layout, and the reports on them, complete once it has its name; and
+/// run.json, which says what they are of. Matrices are mapped, not held in memory.
 class LayerFiles : public CalibratedLayers {
  public:
   /// Opens the folder or makes it. `run` is an object that describes whatever the layers depend
@@ -67,6 +67,7 @@ class LayerFiles : public CalibratedLayers {
     const Provider provider(layer);
     std::vector<TensorSpec> specs;
     for (const auto& [name, matrix] : layer.matrices) specs.push_back(specs_.find(name)->second);
+    for (const auto& [name, vector] : layer.vectors) specs.push_back(specs_.find(name)->second);
     PackedCheckpoint(std::move(specs), provider,
                      {{reports_key, reports_to_json(layer.reports).dump()}})
         .write(file(finished_), pool_);
@@ -93,7 +94,7 @@ class LayerFiles : public CalibratedLayers {
  private:
   static constexpr const char* reports_key = "nibble.reports";
 
-  /// The matrices of a layer.
+  /// The tensors of a layer.
   class Provider : public TensorProvider {
    public:
     explicit Provider(const CalibratedTensors& tensors) : tensors_(tensors) {}
@@ -103,7 +104,9 @@ class LayerFiles : public CalibratedLayers {
     [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ExecutorRef) const override {
       return tensors_.matrices.find(spec.name)->second;
     }
-    [[nodiscard]] std::vector<float> vector(const TensorSpec&) const override { return {}; }
+    [[nodiscard]] std::vector<float> vector(const TensorSpec& spec) const override {
+      return tensors_.vectors.find(spec.name)->second;
+    }
 
    private:
     const CalibratedTensors& tensors_;
@@ -144,7 +147,11 @@ class LayerFiles : public CalibratedLayers {
       if (spec == specs_.end()) {
         fail(path_text(path), ": ", in_quotes(info.name, 200), " is no tensor of the model");
       }
-      tensors_.matrices.emplace(info.name, packed.matrix(spec->second, pool_));
+      if (spec->second.role == TensorRole::Vector) {
+        tensors_.vectors.emplace(info.name, packed.vector(spec->second));
+      } else {
+        tensors_.matrices.emplace(info.name, packed.matrix(spec->second, pool_));
+      }
     }
     const auto reports = content.metadata().find(reports_key);
     if (reports == content.metadata().end()) fail(path_text(path), ": lacks its reports");

@@ -13,6 +13,7 @@
 #include <nibble/model/float_tensors.hpp>
 #include <nibble/model/recipe.hpp>
 #include <nibble/quantize/gram.hpp>
+#include <nibble/quantize/row_tile.hpp>
 
 namespace nibble {
 
@@ -77,11 +78,8 @@ class QuantizeMemory {
 
   /// Code, tokenizer, file headers and everything else that is small.
   static constexpr std::uint64_t fixed_bytes = std::uint64_t{24} << 20;
-  /// Rows that a thread quantizes at a time, and float64 numbers that it holds for each weight.
-  static constexpr std::uint64_t tile_rows = 32;
-  static constexpr std::uint64_t tile_numbers = 12;
-  /// Matrices of [inputs][inputs] in float64 that a quantizer makes of the statistics.
-  static constexpr std::uint64_t factor_matrices = 2;
+  /// Float64 numbers that a thread holds for each weight of the rows that it quantizes at a time.
+  static constexpr std::uint64_t tile_numbers = 8;
 
   [[nodiscard]] static std::uint64_t bytes(Index count, std::size_t size) noexcept {
     return static_cast<std::uint64_t>(count) * size;
@@ -127,15 +125,15 @@ class QuantizeMemory {
     };
     const Sizes down = size("mlp.down_proj");
     std::uint64_t weights = down.quantized + (cross_ ? down.exact : 0);
-    for_each_input_group(config_, [&](const auto& parts, Index, auto&&) {
-      for (const std::string_view part : parts) weights += size(part).exact;
+    for_each_input_group(config_, [&](const InputGroup& group, auto&&) {
+      for (const std::string_view part : group.parts) weights += size(part).exact;
     });
     std::uint64_t peak = 0;
-    for_each_input_group(config_, [&](const auto& parts, Index inputs, auto&&) {
-      for (const std::string_view part : parts) weights += size(part).quantized;
-      peak = std::max(peak, weights + statistics(inputs));
+    for_each_input_group(config_, [&](const InputGroup& group, auto&&) {
+      for (const std::string_view part : group.parts) weights += size(part).quantized;
+      peak = std::max(peak, weights + statistics(group.inputs));
       if (cross_) return;  // the float model still needs the floats
-      for (const std::string_view part : parts) weights -= size(part).exact;
+      for (const std::string_view part : group.parts) weights -= size(part).exact;
     });
     return peak;
   }
@@ -150,9 +148,9 @@ class QuantizeMemory {
     const std::uint64_t half = square / 2;
     const std::uint64_t adding = cross_ ? half + square + 2 * blocks : half + blocks;
     const std::uint64_t finishing = cross_ ? 3 * square : half + square;
-    const std::uint64_t tiles = static_cast<std::uint64_t>(threads_) * tile_rows * tile_numbers *
-                                bytes(inputs, sizeof(double));
-    const std::uint64_t quantizing = (cross_ ? 2 : 1) * square + factor_matrices * square + tiles;
+    const std::uint64_t tiles = tile_numbers * bytes(threads_ * tile_rows * inputs, sizeof(double));
+    // The sums, the Hessian's factor, and the inputs' drift where they are compared.
+    const std::uint64_t quantizing = (cross_ ? 4 : 2) * square + tiles;
     return std::max({adding, finishing, quantizing});
   }
 

@@ -48,7 +48,8 @@ class QuantizedTensors : public TensorProvider {
   }
 
   [[nodiscard]] std::vector<float> vector(const TensorSpec& spec) const override {
-    return source_->vector(spec);
+    const auto place = calibrated_.vectors.find(spec.name);
+    return place == calibrated_.vectors.end() ? source_->vector(spec) : place->second;
   }
 
  private:

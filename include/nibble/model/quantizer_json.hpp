@@ -21,11 +21,16 @@ template <class Q, class Visit>
 void for_each_option(Q& quantizer, Visit&& visit) {
   if constexpr (requires { quantizer.options; }) {
     auto& options = quantizer.options;
-    visit("damping", options.damping);
-    visit("act_order", options.act_order);
-    visit("search_grids", options.search_grids);
-    visit("correction", options.correction);
-    visit("refinements", options.refinements);
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(options)>, GptqOptions>) {
+      visit("damping", options.damping);
+      visit("act_order", options.act_order);
+      visit("search_grids", options.search_grids);
+      visit("correction", options.correction);
+      visit("refinements", options.refinements);
+    } else {
+      visit("clip", options.clip);
+    }
+    visit("scaling", options.scaling);
   }
 }
 

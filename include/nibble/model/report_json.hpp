@@ -25,6 +25,7 @@ namespace nibble {
     json["nearest_error"] = report.calibration.nearest_error;
     json["nearest_rows"] = report.calibration.nearest_rows;
     json["damping"] = report.calibration.damping;
+    json["exponent"] = report.calibration.exponent;
     json["seconds"] = report.seconds;
     array.push_back(std::move(json));
   }

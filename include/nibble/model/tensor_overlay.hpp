@@ -24,7 +24,14 @@ class TensorOverlay : public TensorProvider {
   void replace(std::string_view name, AnyMatrix matrix) {
     matrices_.insert_or_assign(std::string(name), std::move(matrix));
   }
-  void clear() noexcept { matrices_.clear(); }
+  void replace(std::string_view name, std::vector<float> vector) {
+    vectors_.insert_or_assign(std::string(name), std::move(vector));
+  }
+  /// The tensors as they were.
+  void clear() noexcept {
+    matrices_.clear();
+    vectors_.clear();
+  }
 
   [[nodiscard]] AnyFormat format(const TensorSpec& spec) const override {
     const auto place = matrices_.find(spec.name);
@@ -38,12 +45,14 @@ class TensorOverlay : public TensorProvider {
     return place->second;
   }
   [[nodiscard]] std::vector<float> vector(const TensorSpec& spec) const override {
-    return tensors_->vector(spec);
+    const auto place = vectors_.find(spec.name);
+    return place == vectors_.end() ? tensors_->vector(spec) : place->second;
   }
 
  private:
   const TensorProvider* tensors_;
   mutable std::map<std::string, AnyMatrix, std::less<>> matrices_;
+  std::map<std::string, std::vector<float>, std::less<>> vectors_;
 };
 
 }  // namespace nibble

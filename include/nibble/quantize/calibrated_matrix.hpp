@@ -11,12 +11,13 @@ namespace nibble {
 /// compare errors of one choice of options only.
 struct CalibrationReport {
   double error = 0;          // of the matrix
-  double nearest_error = 0;  // of round-to-nearest
+  double nearest_error = 0;  // of round-to-nearest; where inputs were scaled, without scales
   double damping = 0;        // that was added to the Hessian's diagonal
+  double exponent = 0;       // of mean |input| in the scales of the inputs; 0: not scaled
   Index nearest_rows = 0;  // rows that were rounded to nearest, as that was better or the only way
 
   /// False where the matrix was rounded to nearest altogether, without a look at its inputs.
-  [[nodiscard]] bool errors_known() const noexcept { return damping > 0; }
+  [[nodiscard]] bool errors_known() const noexcept { return damping > 0 || nearest_error > 0; }
 };
 
 struct CalibratedMatrix {

@@ -44,8 +44,10 @@ struct GptqOptions {
   double correction = 0;
   /// Rounds of CoordinateDescent afterwards: scales, then codes.
   int refinements = 0;
+  /// Scale the inputs beforehand, as AwqOptions::scaling.
+  bool scaling = false;
 
-  [[nodiscard]] CalibrationNeeds needs() const noexcept { return {correction != 0}; }
+  [[nodiscard]] CalibrationNeeds needs() const noexcept { return {correction != 0, scaling}; }
 
   friend bool operator==(const GptqOptions&, const GptqOptions&) = default;
 };

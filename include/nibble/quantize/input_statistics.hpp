@@ -21,6 +21,7 @@ struct InputStatistics {
 /// What a quantizer asks of a calibration.
 struct CalibrationNeeds {
   bool cross = false;
+  bool scaling = false;  // inputs divided by scales where they are made, and the weights multiplied
 };
 
 /// Throws Error, naming the tensor, where the statistics do not fit its columns or an input was

@@ -8,6 +8,7 @@
 #include <utility>
 #include <variant>
 
+#include <nibble/quantize/awq.hpp>
 #include <nibble/quantize/best.hpp>
 #include <nibble/quantize/gptq.hpp>
 #include <nibble/quantize/round_to_nearest.hpp>
@@ -41,7 +42,7 @@ concept Quantizer = std::default_initializable<Q> &&
 };
 
 /// Any quantizer; a new one is a new alternative here.
-using AnyQuantizer = std::variant<RoundToNearest, Gptq, Best>;
+using AnyQuantizer = std::variant<RoundToNearest, Awq, Gptq, Best>;
 
 /// Whether a quantizer needs a calibration.
 [[nodiscard]] inline bool is_calibrated(const AnyQuantizer& quantizer) {
