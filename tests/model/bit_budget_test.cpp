@@ -71,8 +71,8 @@ TEST_CASE("a chosen recipe keeps to its budget and loses less with a larger one"
     for (const RecipeRule& rule : choice.recipe.rules) {
       CHECK(std::holds_alternative<Gptq>(rule.method));
     }
-    const nlohmann::json json = recipe_to_json(choice.recipe);
-    CHECK(recipe_to_json(parse_recipe(json, "recipe")) == json);
+    const nlohmann::json chosen = recipe_to_json(choice.recipe);
+    CHECK(recipe_to_json(parse_recipe(chosen, "recipe")) == chosen);
     CHECK(loss(choice) < before);
     before = loss(choice);
     if (bits == 20) {
@@ -84,7 +84,7 @@ TEST_CASE("a chosen recipe keeps to its budget and loses less with a larger one"
     }
     if (bits != 3.6) continue;
     CHECK(recipe_to_json(
-              choose(model, {.bits_per_weight = bits, .method = Gptq{}}, {}, 1).recipe) == json);
+              choose(model, {.bits_per_weight = bits, .method = Gptq{}}, {}, 1).recipe) == chosen);
   }
 }
 

@@ -74,7 +74,7 @@ TEST_CASE("AWQ scales, folds and rounds for the inputs that the quantized model 
   first.sliding_windows.resize(1);
   const std::string norm_name = "model.layers.1.input_layernorm.weight";
   const TensorSpec norm{norm_name, TensorRole::Vector, 1, 24};
-  TensorOverlay tensors(model.float_tensors());
+  TensorOverlay tensors(&model.float_tensors());
   for (const auto& [name, matrix] : found.matrices) tensors.replace(name, matrix);
   for (const auto& [name, vector] : found.vectors) tensors.replace(name, vector);
   const std::vector<float> norm_weight = model.float_tensors().vector(norm);
@@ -110,8 +110,8 @@ TEST_CASE("AWQ scales, folds and rounds for the inputs that the quantized model 
   InputStatistics statistics{hessian, {}};
   divide_inputs(statistics, scales.scales);
   for (std::size_t i = 0; i < 2; ++i) {  // v has been divided by o's scales since
-    const CalibratedMatrix expected =
-        Awq{}.quantize(scale_columns(linears[i].source, scales.scales), format, statistics, pool);
+    const CalibratedMatrix expected = Awq{}.quantize(
+        scale_columns(linears[i].source, scales.scales), format, statistics, pool, kernels<>());
     const Matrix weights = expected.matrix.dequantize();
     const Matrix difference = found.matrices.at(specs[i].name).dequantize() - weights;
     // The means were added up in another order: a scale may differ in its last bits.

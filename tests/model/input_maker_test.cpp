@@ -31,8 +31,8 @@ void check_scaling(const ModelFolder& model, const ScaledGroup& group) {
   const ModelConfig& config = model.config();
   std::map<std::string, TensorSpec> specs;
   for (const TensorSpec& spec : tensor_specs(config)) specs[spec.name] = spec;
-  TensorOverlay plain(model.float_tensors());
-  TensorOverlay scaled(model.float_tensors());
+  TensorOverlay plain(&model.float_tensors());
+  TensorOverlay scaled(&model.float_tensors());
   test::Random random(5);
   Index changed = 0;
   for (Index layer = 0; layer < config.layers; ++layer) {
