@@ -102,6 +102,32 @@ TEST_CASE("an interrupted quantization goes on and ends with the same bytes") {
   CHECK(listing(subject.out) == expected);
 }
 
+TEST_CASE("scaled inputs are resumed with the same bytes") {
+  Subject subject;
+  Best best;
+  best.options.scaling = true;
+  const AnyQuantizer methods[] = {Awq{}, best};
+  for (const AnyQuantizer& method : methods) {
+    CAPTURE(quantizer_name(method));
+    subject.recipe = Recipe::uniform(method, make_format("int4", {32, true}));
+    const std::vector<std::string> expected = subject.expected();
+    const std::vector<std::string> reports = report_texts(subject.quantize());
+    std::filesystem::remove_all(subject.out);
+    Index rounds = 0;
+    Index resumed = 0;
+    for (Index steps = 10; subject.interrupt(steps); steps += 20, ++rounds) {
+      const QuantizedFolder result = subject.quantize({}, 2);
+      resumed += result.resumed_layers;
+      CHECK(listing(subject.out) == expected);
+      CHECK(report_texts(result) == reports);
+      std::filesystem::remove_all(subject.out);
+    }
+    CHECK(rounds > 1);
+    CHECK(resumed > 0);
+    std::filesystem::remove_all(subject.out);
+  }
+}
+
 TEST_CASE("layers of another run are neither used nor touched") {
   Subject subject;
   const std::vector<std::string> expected = subject.expected();

@@ -51,6 +51,7 @@ namespace nibble {
                        {.error = number("error"),
                         .nearest_error = number("nearest_error"),
                         .damping = number("damping"),
+                        .exponent = number("exponent"),
                         .nearest_rows = json_field<Index>(json, "nearest_rows", where)},
                        number("seconds")});
   }
