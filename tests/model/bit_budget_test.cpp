@@ -44,17 +44,18 @@ TEST_CASE("output errors are the squared changes of outputs") {
   };
   const Matrix weights = normal(70, 37);
   const Matrix inputs = normal(50, 37);
-  const Eigen::MatrixXf hessian = inputs.transpose() * inputs;
   ThreadPool pool(2), one(1);
+  const Eigen::MatrixXd sums = (inputs.transpose() * inputs).cast<double>();
+  const Linear hessian = hessian_linear(sums, pool);
   const WeightSource source = weight_source("w", weights);
   const AnyMatrix rounded = RoundToNearest{}.quantize(source, make_format("int3", {32}), pool);
   const double expected =
       ((rounded.dequantize() - weights).cast<double>() * inputs.cast<double>().transpose())
           .squaredNorm();
-  const double found = output_error(source, rounded, hessian, pool);
+  const double found = output_error(source, rounded, hessian, dispatch::best(), pool);
   // Sums of 37 float products, 50 in the Hessian's entries, whose magnitudes may cancel.
   CHECK(found == Approx(expected).epsilon(1e-4));
-  CHECK(output_error(source, rounded, hessian, one) == found);
+  CHECK(output_error(source, rounded, hessian, dispatch::best(), one) == found);
 }
 
 TEST_CASE("a chosen recipe keeps to its budget and loses less with a larger one") {

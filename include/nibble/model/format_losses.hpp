@@ -20,32 +20,46 @@
 #include <nibble/model/evaluate.hpp>
 #include <nibble/model/float_tensors.hpp>
 #include <nibble/model/tensor_overlay.hpp>
+#include <nibble/nn/linear.hpp>
 #include <nibble/quantize/gram.hpp>
 #include <nibble/quantize/round_to_nearest.hpp>
 
 namespace nibble {
 
+/// Sums of products of inputs, [cols][cols], as a Linear, so that the kernels multiply with them.
+[[nodiscard]] inline Linear hessian_linear(const Eigen::MatrixXd& hessian, ExecutorRef pool) {
+  const Matrix weights = hessian.cast<float>();
+  return Linear(
+      RoundToNearest{}.quantize(weight_source("hessian", weights), Float32Format{}, pool));
+}
+
 /// Squared changes of a Linear's outputs, (Q - W) H (Q - W)^T summed over outputs, where `rounded`
-/// is Q, W are the weights of `source` and H, [cols][cols], the sum of products of its inputs.
+/// is Q, W are the weights of `source` and H, a `hessian_linear`, is of its inputs.
 [[nodiscard]] inline double output_error(const WeightSource& source, const AnyMatrix& rounded,
-                                         const Eigen::MatrixXf& hessian, ExecutorRef pool) {
-  constexpr Index tile = 64;
-  std::vector<double> errors(static_cast<std::size_t>(divide_up(source.rows, tile)));
-  pool.run(static_cast<Index>(errors.size()), [&](Index task, int) {
-    const Index first = task * tile;
+                                         const Linear& hessian, const KernelTable& kernels,
+                                         ExecutorRef pool) {
+  constexpr Index tile = 512;
+  const Index most = std::min(tile, source.rows);
+  Matrix difference(most, source.cols);
+  Matrix product(most, source.cols);
+  std::vector<double> errors(static_cast<std::size_t>(source.rows));
+  LinearInput input;
+  for (Index first = 0; first < source.rows; first += tile) {
     const Index count = std::min(tile, source.rows - first);
-    Matrix difference(count, source.cols);
-    source.read(first, count, difference.data());
-    std::vector<float> row(static_cast<std::size_t>(source.cols));
-    for (Index i = 0; i < count; ++i) {
+    pool.run(count, [&](Index i, int) {
+      std::vector<float> row(static_cast<std::size_t>(source.cols));
       rounded.dequantize_row(first + i, row);
+      source.read(first + i, 1, difference.row(i).data());
       difference.row(i) -=
           Eigen::Map<const Eigen::RowVectorXf>(row.data(), static_cast<Index>(row.size()));
-    }
-    const Matrix product = difference * hessian;
-    errors[static_cast<std::size_t>(task)] =
-        product.cast<double>().cwiseProduct(difference.cast<double>()).sum();
-  });
+    });
+    input.assign(difference.data(), count, source.cols, source.cols);
+    hessian.forward(input, {kernels, pool, ActivationMode::Float}, product.data(), source.cols);
+    pool.run(count, [&](Index i, int) {
+      errors[static_cast<std::size_t>(first + i)] =
+          product.row(i).cast<double>().dot(difference.row(i).cast<double>());
+    });
+  }
   double sum = 0;
   for (const double error : errors) sum += error;
   return sum;
@@ -73,19 +87,20 @@ namespace nibble {
         report(progress, "output errors", done++, steps);
         gram.add(step(stream, layer, before ? &*before : nullptr, window), text.window, pool);
       }
-      const Eigen::MatrixXf hessian = std::move(gram).finish().cast<float>();
+      const Eigen::MatrixXd sums = std::move(gram).finish();
+      if (!sums.diagonal().allFinite()) {
+        fail("tensor '", layer_tensor_name(index, concat(group.parts.front(), ".weight")),
+             "': its inputs are infinite or not numbers in the calibration");
+      }
+      const Linear hessian = hessian_linear(sums, pool);
       for (const std::string_view part : group.parts) {
         const TensorSpec& spec =
             specs.find(layer_tensor_name(index, concat(part, ".weight")))->second;
-        if (!hessian.diagonal().allFinite()) {
-          fail("tensor '", spec.name,
-               "': its inputs are infinite or not numbers in the calibration");
-        }
         const WeightSource source = tensors.source(spec);
         for (const AnyFormat& format : formats) {
           report(progress, "output errors", done, steps);
-          errors[spec.name].push_back(
-              output_error(source, RoundToNearest{}.quantize(source, format, pool), hessian, pool));
+          errors[spec.name].push_back(output_error(
+              source, RoundToNearest{}.quantize(source, format, pool), hessian, kernels, pool));
         }
       }
     });
