@@ -115,7 +115,7 @@ TEST_CASE("scaled inputs are resumed with the same bytes") {
     std::filesystem::remove_all(subject.out);
     Index rounds = 0;
     Index resumed = 0;
-    for (Index steps = 10; subject.interrupt(steps); steps += 20, ++rounds) {
+    for (Index steps = 20; subject.interrupt(steps); steps += 40, ++rounds) {
       const QuantizedFolder result = subject.quantize({}, 2);
       resumed += result.resumed_layers;
       CHECK(listing(subject.out) == expected);
