@@ -6,8 +6,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <limits>
-#include <memory>
 #include <random>
 #include <span>
 #include <string>
@@ -17,6 +15,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/io/describe.hpp>
+#include <nibble/io/stdio_file.hpp>
 
 #if defined(_WIN32)
 #include <io.h>
@@ -96,7 +95,7 @@ class OutputFile {
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
     errno = 0;
     // Seeking writes out what the stream has buffered.
-    if (offset != position_ && !seek(file_.get(), offset)) fail_errno("be written");
+    if (offset != position_ && !stdio_file::seek(file_.get(), offset)) fail_errno("be written");
     position_ = offset;
     write(bytes);
   }
@@ -105,7 +104,7 @@ class OutputFile {
   void commit(Sync sync = Sync::no) {
     errno = 0;
     if (std::fflush(file_.get()) != 0) fail_errno("be written");
-    if (sync == Sync::yes && !force_to_disk(file_.get())) fail_errno("be written");
+    if (sync == Sync::yes && !stdio_file::force_to_disk(file_.get())) fail_errno("be written");
     if (std::fclose(file_.release()) != 0) fail_errno("be written");
     std::error_code code;
     std::filesystem::rename(temporary_, path_, code);
@@ -116,19 +115,9 @@ class OutputFile {
   }
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const noexcept { std::fclose(file); }
-  };
-
 #if defined(_WIN32)
   static std::FILE* open_new(const std::filesystem::path& path) {
     return ::_wfsopen(path.c_str(), L"wbx", _SH_DENYWR);
-  }
-  static bool seek(std::FILE* file, std::uint64_t offset) {
-    return ::_fseeki64(file, static_cast<std::int64_t>(offset), SEEK_SET) == 0;
-  }
-  static bool force_to_disk(std::FILE* file) {
-    return ::_commit(::_fileno(file)) == 0;
   }
 #else
   static std::FILE* open_new(const std::filesystem::path& path) {
@@ -141,26 +130,14 @@ class OutputFile {
     }
     return file;
   }
-  static bool seek(std::FILE* file, std::uint64_t offset) {
-    if (offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
-      errno = EFBIG;
-      return false;
-    }
-    return ::fseeko(file, static_cast<off_t>(offset), SEEK_SET) == 0;
-  }
-  static bool force_to_disk(std::FILE* file) {
-    return ::fsync(::fileno(file)) == 0;
-  }
 #endif
 
   [[noreturn]] void fail_errno(const char* action) const {
-    const std::error_code code(errno, std::generic_category());
-    fail(path_text(path_), ": cannot ", action,
-         code ? ": " + printable(code.message(), 200) : std::string());
+    stdio_file::fail_errno(path_, action);
   }
 
   std::filesystem::path path_, temporary_;
-  std::unique_ptr<std::FILE, Close> file_;
+  stdio_file::Stream file_;
   std::uint64_t position_ = 0;
   bool committed_ = false;
 };

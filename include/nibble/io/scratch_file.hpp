@@ -6,15 +6,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <limits>
-#include <memory>
 #include <span>
-#include <string>
 #include <system_error>
 
 #include <nibble/core/error.hpp>
-#include <nibble/io/describe.hpp>
 #include <nibble/io/output_file.hpp>
+#include <nibble/io/stdio_file.hpp>
 
 namespace nibble {
 
@@ -28,7 +25,7 @@ class ScratchFile {
       : path_(sibling_path(directory / name, "scratch")) {
     errno = 0;
     file_.reset(open_new(path_));
-    if (!file_) fail_errno("created");
+    if (!file_) fail_errno("be created");
 #if !defined(_WIN32)
     std::error_code ignored;
     std::filesystem::remove(path_, ignored);
@@ -48,7 +45,7 @@ class ScratchFile {
     seek(offset);
     if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size() ||
         std::fflush(file_.get()) != 0) {
-      fail_errno("written");
+      fail_errno("be written");
     }
   }
 
@@ -56,24 +53,14 @@ class ScratchFile {
   void read_at(std::uint64_t offset, std::span<std::byte> bytes) {
     seek(offset);
     if (std::fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
-      fail_errno("read");
+      fail_errno("be read");
     }
   }
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const noexcept { std::fclose(file); }
-  };
-
 #if defined(_WIN32)
   static std::FILE* open_new(const std::filesystem::path& path) {
     return ::_wfsopen(path.c_str(), L"w+bx", _SH_DENYRW);
-  }
-  void seek(std::uint64_t offset) {
-    errno = 0;
-    if (::_fseeki64(file_.get(), static_cast<std::int64_t>(offset), SEEK_SET) != 0) {
-      fail_errno("positioned");
-    }
   }
 #else
   static std::FILE* open_new(const std::filesystem::path& path) {
@@ -86,22 +73,19 @@ class ScratchFile {
     }
     return file;
   }
-  void seek(std::uint64_t offset) {
-    errno = offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()) ? EFBIG : 0;
-    if (errno != 0 || ::fseeko(file_.get(), static_cast<off_t>(offset), SEEK_SET) != 0) {
-      fail_errno("positioned");
-    }
-  }
 #endif
 
+  void seek(std::uint64_t offset) {
+    errno = 0;
+    if (!stdio_file::seek(file_.get(), offset)) fail_errno("be positioned");
+  }
+
   [[noreturn]] void fail_errno(const char* action) const {
-    const std::error_code code(errno, std::generic_category());
-    fail(path_text(path_), ": cannot be ", action,
-         code ? ": " + printable(code.message(), 200) : std::string());
+    stdio_file::fail_errno(path_, action);
   }
 
   std::filesystem::path path_;
-  std::unique_ptr<std::FILE, Close> file_;
+  stdio_file::Stream file_;
 };
 
 }  // namespace nibble

@@ -6,15 +6,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <limits>
-#include <memory>
 #include <span>
-#include <string>
-#include <system_error>
 #include <utility>
 
 #include <nibble/core/error.hpp>
 #include <nibble/io/describe.hpp>
+#include <nibble/io/stdio_file.hpp>
 
 #if defined(_WIN32)
 #include <io.h>
@@ -59,23 +56,15 @@ class UpdateFile {
   /// Returns when all that was written is on the disk.
   void force() {
     errno = 0;
-    if (std::fflush(file_.get()) != 0 || !force_to_disk(file_.get())) fail_errno("be written");
+    if (std::fflush(file_.get()) != 0 || !stdio_file::force_to_disk(file_.get())) {
+      fail_errno("be written");
+    }
   }
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const noexcept { std::fclose(file); }
-  };
-
 #if defined(_WIN32)
   static std::FILE* open_locked(const std::filesystem::path& path) {
     return ::_wfsopen(path.c_str(), L"r+b", _SH_DENYWR);
-  }
-  static bool seek(std::FILE* file, std::uint64_t offset) {
-    return ::_fseeki64(file, static_cast<std::int64_t>(offset), SEEK_SET) == 0;
-  }
-  static bool force_to_disk(std::FILE* file) {
-    return ::_commit(::_fileno(file)) == 0;
   }
 #else
   static std::FILE* open_locked(const std::filesystem::path& path) {
@@ -91,30 +80,19 @@ class UpdateFile {
     }
     return file;
   }
-  static bool seek(std::FILE* file, std::uint64_t offset) {
-    return ::fseeko(file, static_cast<off_t>(offset), SEEK_SET) == 0;
-  }
-  static bool force_to_disk(std::FILE* file) {
-    return ::fsync(::fileno(file)) == 0;
-  }
 #endif
 
   void seek_to(std::uint64_t offset) {
     errno = 0;
-    if (offset > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) ||
-        !seek(file_.get(), offset)) {
-      fail_errno("be positioned");
-    }
+    if (!stdio_file::seek(file_.get(), offset)) fail_errno("be positioned");
   }
 
   [[noreturn]] void fail_errno(const char* action) const {
-    const std::error_code code(errno, std::generic_category());
-    fail(path_text(path_), ": cannot ", action,
-         code ? ": " + printable(code.message(), 200) : std::string());
+    stdio_file::fail_errno(path_, action);
   }
 
   std::filesystem::path path_;
-  std::unique_ptr<std::FILE, Close> file_;
+  stdio_file::Stream file_;
 };
 
 }  // namespace nibble

@@ -26,12 +26,13 @@ struct AttentionTask {
   Index stride = 0;                         // floats between tokens, of queries and output
   const std::byte* const* pages = nullptr;  // of the cache, by position / 64
   KvPageLayout layout;
-  std::size_t head_offset = 0;           // of the layer's KV head in a page
-  Index position = 0;                    // of the first token
-  Index window = 0;                      // positions that a token sees, its own included; 0: all
-  float scale = 1;                       // of the products q k
-  const std::byte* following = nullptr;  // what the next task begins with, to be asked for ahead
-  float* output = nullptr;               // as `queries`
+  std::size_t head_offset = 0;  // of the layer's KV head in a page
+  Index position = 0;           // of the first token
+  Index window = 0;             // positions that a token sees, its own included; 0: all
+  float scale = 1;              // of the products q k
+  /// What the next task begins with, of the same layout, to be asked for ahead; or null.
+  const std::byte* following = nullptr;
+  float* output = nullptr;   // as `queries`
   float* scratch = nullptr;  // [attention_scratch_size(layout, rows())], 64-byte aligned
 
   [[nodiscard]] Index rows() const noexcept { return tokens * query_heads; }

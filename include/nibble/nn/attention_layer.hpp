@@ -168,7 +168,7 @@ class AttentionLayer {
       AttentionTask task = make_task(index);
       if (const Index following = index + execution.pool.size(); following < tasks) {
         const AttentionTask next = make_task(following);
-        task.following = next.head_of(next.first_page());
+        if (next.layout == task.layout) task.following = next.head_of(next.first_page());
       }
       task.scratch = memory + worker * room;
       execution.kernels.attention(task);

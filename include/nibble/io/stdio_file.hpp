@@ -1,0 +1,65 @@
+// What files that are read or written at any place share: a stream, its position, its failures.
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <string>
+#include <system_error>
+
+#include <nibble/core/error.hpp>
+#include <nibble/io/describe.hpp>
+
+#if defined(_WIN32)
+#include <io.h>
+#else
+#include <sys/types.h>
+#include <unistd.h>
+#endif
+
+namespace nibble::stdio_file {
+
+struct Close {
+  void operator()(std::FILE* file) const noexcept { std::fclose(file); }
+};
+using Stream = std::unique_ptr<std::FILE, Close>;
+
+/// Goes to byte `offset`, which writes out what the stream has buffered. False, with errno set,
+/// where that fails.
+[[nodiscard]] inline bool seek(std::FILE* file, std::uint64_t offset) {
+#if defined(_WIN32)
+  using Offset = std::int64_t;
+#else
+  using Offset = off_t;
+#endif
+  if (offset > static_cast<std::uint64_t>(std::numeric_limits<Offset>::max())) {
+    errno = EFBIG;
+    return false;
+  }
+#if defined(_WIN32)
+  return ::_fseeki64(file, static_cast<Offset>(offset), SEEK_SET) == 0;
+#else
+  return ::fseeko(file, static_cast<Offset>(offset), SEEK_SET) == 0;
+#endif
+}
+
+/// Returns when what was flushed is on the disk. False, with errno set, where that fails.
+[[nodiscard]] inline bool force_to_disk(std::FILE* file) {
+#if defined(_WIN32)
+  return ::_commit(::_fileno(file)) == 0;
+#else
+  return ::fsync(::fileno(file)) == 0;
+#endif
+}
+
+/// Throws Error: what cannot be done to the file, and the reason in errno, if any.
+[[noreturn]] inline void fail_errno(const std::filesystem::path& path, const char* action) {
+  const std::error_code code(errno, std::generic_category());
+  fail(path_text(path), ": cannot ", action,
+       code ? ": " + printable(code.message(), 200) : std::string());
+}
+
+}  // namespace nibble::stdio_file
