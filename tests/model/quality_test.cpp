@@ -103,7 +103,7 @@ struct Pages {
   ModelFolder model{source_path("examples/models/novella-5m")};
   std::vector<TokenId> tokens =
       model.tokenizer().encode(read_text_file(source_path("examples/texts/treasure_island.txt")));
-  CalibrationText text{{tokens.begin(), tokens.begin() + 16 * 256}, 256, 16};
+  CalibrationText text{{tokens.begin(), tokens.begin() + 8 * 256}, 256, 8};
 
   /// KL divergences from the float model of what recipes make of it.
   std::vector<double> divergences(const std::vector<Recipe>& recipes) {
@@ -137,9 +137,11 @@ TEST_CASE("calibrated methods are as much nearer to the model as their authors' 
   const double nearest = found[0], gptq = found[1], awq = found[2], best = found[3];
   CAPTURE(nearest, gptq, awq, best);
   CHECK(nearest > 0.05);
-  CHECK(gptq < 0.75 * nearest);
-  CHECK(awq < 0.85 * nearest);
-  CHECK(best < 0.95 * gptq);
+  // What the authors' code leaves of round-to-nearest's divergence on the whole book, after 128
+  // windows of 1,024 tokens (reference/quality.json of the fixtures).
+  CHECK(gptq < 0.073021 / 0.111901 * nearest);
+  CHECK(awq < 0.086489 / 0.111901 * nearest);
+  CHECK(best < gptq);
 }
 
 TEST_CASE("formats chosen for a budget are nearer to the model than any uniform choice") {
@@ -149,8 +151,7 @@ TEST_CASE("formats chosen for a budget are nearer to the model than any uniform 
       choose_formats(pages.model.config(), pages.model.float_tensors(), {}, pages.text,
                      {.bits_per_weight = 3.5, .method = Gptq{}}, pages.pool, {}, dispatch::best());
   std::vector<Recipe> recipes{choice.recipe};
-  for (const FormatOptions& options :
-       {FormatOptions{32, false}, FormatOptions{64, true}, FormatOptions{128, true}}) {
+  for (const FormatOptions& options : {FormatOptions{32, false}, FormatOptions{64, true}}) {
     recipes.push_back(Recipe::uniform(Gptq{}, make_format("int3", options)));
   }
   const std::vector<double> found = pages.divergences(recipes);
