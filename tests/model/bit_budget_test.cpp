@@ -175,7 +175,9 @@ TEST_CASE("budgets that cannot be are refused") {
   const ModelFolder model = folder.open();
   REQUIRE_ERROR(choose(model, {.bits_per_weight = 1}),
                 "a budget of 1 bits per weight is too small: the smallest formats to choose");
-  REQUIRE_ERROR(choose(model, {.bits_per_weight = std::nan("")}), "too small");
+  REQUIRE_ERROR(choose(model, {.bits_per_weight = std::nan("")}), "bits per weight, found nan");
+  REQUIRE_ERROR(choose(model, {.bits_per_weight = std::numeric_limits<double>::infinity()}),
+                "bits per weight, found inf");
   REQUIRE_ERROR(choose(model, {.bits_per_weight = -1e300}), "too small");
   REQUIRE_ERROR(choose(model, {.candidates = {}}), "no candidates");
   REQUIRE_ERROR(choose(model, {}, {{{"*_proj.weight", true, {}, {}}}}), "leave no tensor");

@@ -270,6 +270,14 @@ TEST_CASE("a budget of memory sends activations to disk, and is refused where it
                              uniform_recipe("int4"), nullptr, 1);
   CHECK(plain.peak(true) < on_disk);
   CHECK(plain.peak(true) == plain.peak(false));
+  const auto best_memory = [&](const Recipe& recipe, const std::optional<BitBudget>& budget) {
+    return QuantizeMemory(subject.model.config(), subject.model.float_tensors(), recipe,
+                          &subject.text, 1, budget)
+        .peak(false);
+  };
+  CHECK(best_memory({}, BitBudget{.method = Best{}}) >=
+        best_memory(Recipe::uniform(Best{}, make_format("int8")), std::nullopt));
+  CHECK(best_memory({}, BitBudget{}) > best_memory(uniform_recipe("int8"), std::nullopt));
 
   const std::vector<std::string> before = listing(subject.folder / ".");
   for (const bool resumable : {false, true}) {

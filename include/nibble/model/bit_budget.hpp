@@ -61,11 +61,14 @@ class Choices {
  public:
   using Choice = std::vector<std::size_t>;
 
-  /// Borrows everything. Throws Error where there is nothing to choose.
+  /// Borrows everything. Throws Error where there is nothing to choose, or no number.
   Choices(const ModelConfig& config, const FloatTensors& tensors, const Recipe& fixed,
           const BitBudget& budget)
       : tensors_(tensors), fixed_(fixed), budget_(budget), specs_(tensor_specs(config)) {
     if (budget.candidates.empty()) fail("bit budget: no candidates to choose from");
+    if (!budget.file_size && !std::isfinite(budget.bits_per_weight)) {
+      fail("bit budget: expected a number of bits per weight, found ", budget.bits_per_weight);
+    }
     for (const TensorSpec& spec : specs_) {
       if (spec.role != TensorRole::Linear) continue;
       weights_ += static_cast<double>(spec.rows) * static_cast<double>(spec.cols);
@@ -128,7 +131,7 @@ class Choices {
   [[nodiscard]] std::uint64_t limit() const noexcept {
     if (budget_.file_size) return *budget_.file_size;
     const double bytes = budget_.bits_per_weight * weights_ / 8;
-    return static_cast<std::uint64_t>(std::max(0.0, std::min(bytes, 0x1p62)));  // 0 for no number
+    return static_cast<std::uint64_t>(std::clamp(bytes, 0.0, 0x1p62));
   }
 
   /// Throws Error where the budget is below what `smallest` takes.
@@ -197,8 +200,8 @@ class Choices {
 
 }  // namespace bit_budget_detail
 
-/// Throws Error where a budget is below what the smallest candidates take, or where `fixed` names
-/// every Linear of the blocks.
+/// Throws Error where a budget is no number or below what the smallest candidates take, or where
+/// `fixed` names every Linear of the blocks.
 inline void require_budget(const ModelConfig& config, const FloatTensors& tensors,
                            const Recipe& fixed, const BitBudget& budget) {
   bit_budget_detail::Choices(config, tensors, fixed, budget).require_room();

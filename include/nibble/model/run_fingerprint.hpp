@@ -28,8 +28,8 @@ namespace nibble {
 }
 
 /// An object with a field for each thing that could differ: the model, its weights' every byte
-/// included, the windows of the text, the recipe and the budget for what it leaves open, null
-/// where there is none, the layout's version and the instruction set. Throws Cancelled.
+/// included, the windows of the text, the recipe and the budget for what it leaves open, the
+/// layout's version and the instruction set. Throws Cancelled.
 [[nodiscard]] inline nlohmann::json run_fingerprint(const ModelFolder& model, const Recipe& recipe,
                                                     const std::optional<BitBudget>& budget,
                                                     const CalibrationText& text,
@@ -56,7 +56,7 @@ namespace nibble {
           {"window", text.window},
           {"windows", text.windows()},
           {"recipe", recipe_to_json(recipe)},
-          {"budget", budget ? budget_to_json(*budget) : nlohmann::json()},
+          {"budget", budget ? budget_to_json(*budget) : nlohmann::json("none")},
           {"layout version", layout_version},
           {"instruction set", std::string(kernels.isa)}};
 }
