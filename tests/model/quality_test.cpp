@@ -103,7 +103,7 @@ struct Pages {
   ModelFolder model{source_path("examples/models/novella-5m")};
   std::vector<TokenId> tokens =
       model.tokenizer().encode(read_text_file(source_path("examples/texts/treasure_island.txt")));
-  CalibrationText text{{tokens.begin(), tokens.begin() + 8 * 256}, 256, 8};
+  CalibrationText text{{tokens.begin(), tokens.begin() + 16 * 256}, 256, 16};
 
   /// KL divergences from the float model of what recipes make of it.
   std::vector<double> divergences(const std::vector<Recipe>& recipes) {
@@ -147,6 +147,7 @@ TEST_CASE("calibrated methods are as much nearer to the model as their authors' 
 TEST_CASE("formats chosen for a budget are nearer to the model than any uniform choice") {
   if (too_slow()) return;
   Pages pages;
+  pages.text.samples = 8;
   const BudgetedRecipe choice =
       choose_formats(pages.model.config(), pages.model.float_tensors(), {}, pages.text,
                      {.bits_per_weight = 3.5, .method = Gptq{}}, pages.pool, {}, dispatch::best());
