@@ -1,6 +1,8 @@
 // nibble-compare: a model at every bit-width side by side: size, quality and speed.
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <iostream>
 #include <string>
@@ -12,6 +14,7 @@
 
 #include <nibble/nibble.hpp>
 
+#include "common/available_memory.hpp"
 #include "common/console.hpp"
 #include "common/options.hpp"
 #include "common/plot.hpp"
@@ -63,6 +66,7 @@ struct Options {
         "and int3 in groups of 128, int2 in groups of 64, all three with zero points; the 8-bit\n"
         "formats by row. The reference is the float32 model with float activations and float32 "
         "KV.\n"
+        "All rows are in memory at once and go through the text side by side.\n"
         "Speeds are medians: a prompt of 512 tokens (or half the context), and 64 tokens decoded\n"
         "after 32.\n\n"
         "Examples:\n"
@@ -84,22 +88,55 @@ struct Row {
   Speed speed;
 };
 
-Row measure(const Width& width, const ModelFolder& model, const EvaluatedModel& reference,
-            const std::vector<TokenId>& tokens, const Options& options,
-            const EvaluateOptions& evaluate_options, ThreadPool& pool, Console& console) {
-  Row row{make_format(width.name, width.options), 0, 0, {}, {}};
-  const QuantizedTensors tensors(model.float_tensors(),
-                                 Recipe::uniform(RoundToNearest{}, row.format));
-  const PackedCheckpoint checkpoint(tensor_specs(model.config()), tensors);
-  row.file_size = checkpoint.file_size();
-  row.bits_per_weight = checkpoint.bits_per_weight();
-  console.task(std::string(width.name));
-  const Decoder decoder(model.config(), tensors, pool, console.loading(), dispatch::best());
-  const EvaluatedModel subject{&decoder, options.run.activation_mode(), options.run.kv_type()};
-  row.quality = evaluate(subject, &reference, tokens, evaluate_options, pool, console.progress());
-  row.speed = measure_speed(subject, tokens, pool, console.progress());
+[[nodiscard]] QuantizedTensors row_tensors(const ModelFolder& model, const AnyFormat& format) {
+  return {model.float_tensors(), Recipe::uniform(RoundToNearest{}, format)};
+}
+
+/// The rows that are asked for, with their sizes.
+std::vector<Row> make_rows(const Options& options, const ModelFolder& model) {
+  std::vector<Row> rows;
+  for (const Width& width : widths) {
+    if (!options.wants(width.name)) continue;
+    const AnyFormat format = make_format(width.name, width.options);
+    const QuantizedTensors tensors = row_tensors(model, format);
+    const PackedCheckpoint checkpoint(tensor_specs(model.config()), tensors);
+    rows.push_back({format, checkpoint.file_size(), checkpoint.bits_per_weight(), {}, {}});
+  }
+  return rows;
+}
+
+/// Refuses rows that are more than memory holds at once.
+void require_memory(const std::vector<Row>& rows) {
+  std::uint64_t bytes = 0;
+  for (const Row& row : rows) bytes += row.file_size;
+  const auto available = available_memory();
+  if (available && bytes > *available) {
+    fail("the rows take ", megabytes(bytes), " MB of memory, ", megabytes(*available),
+         " MB are there; --formats compares fewer");
+  }
+}
+
+/// All rows go through the text side by side, so that the reference does so once.
+void measure(std::vector<Row>& rows, const ModelFolder& model, const EvaluatedModel& reference,
+             const std::vector<TokenId>& tokens, const Options& options,
+             const EvaluateOptions& evaluate_options, ThreadPool& pool, Console& console) {
+  std::vector<Decoder> decoders;
+  for (const Row& row : rows) {
+    decoders.emplace_back(model.config(), row_tensors(model, row.format), pool, console.loading(),
+                          dispatch::best());
+  }
+  std::vector<EvaluatedModel> subjects;
+  for (const Decoder& decoder : decoders) {
+    subjects.push_back({&decoder, options.run.activation_mode(), options.run.kv_type()});
+  }
+  const std::vector<Evaluation> evaluations =
+      evaluate_models(subjects, &reference, tokens, evaluate_options, pool, console.progress());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    rows[i].quality = evaluations[i];
+    console.task(std::string(format_name(rows[i].format)));
+    rows[i].speed = measure_speed(subjects[i], tokens, pool, console.progress());
+  }
   console.task("");
-  return row;
 }
 
 Table make_table(const std::vector<Row>& rows) {
@@ -164,17 +201,14 @@ void compare(const Options& options) {
   const std::vector<TokenId> tokens = encode_file(model, options.text);
   const EvaluateOptions evaluate_options =
       options.windows.evaluate_options(model.config().max_positions);
+  std::vector<Row> rows = make_rows(options, model);
+  require_memory(rows);
   // Float weights are exact as they are stored, so this is the float32 model.
   const Decoder reference_decoder = model.load(pool, console.loading(), dispatch::best());
   const EvaluatedModel reference{&reference_decoder, ActivationMode::Float, KvType::Float32};
 
   console.banner(banner(model, pool, &options.run));
-  std::vector<Row> rows;
-  for (const Width& width : widths) {
-    if (!options.wants(width.name)) continue;
-    rows.push_back(
-        measure(width, model, reference, tokens, options, evaluate_options, pool, console));
-  }
+  measure(rows, model, reference, tokens, options, evaluate_options, pool, console);
   console.show_banner();
 
   const Evaluation& first = rows.front().quality;

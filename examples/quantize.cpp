@@ -29,7 +29,7 @@ struct Options {
   std::vector<std::string> method_options;
   std::optional<Index> group, window;
   std::optional<double> budget_bpw;
-  std::optional<std::uint64_t> memory_budget;
+  std::optional<std::uint64_t> budget_size, memory_budget;
   Index samples = CalibrationText{}.samples, evaluate_windows = 0;
   bool asymmetric = false, per_tensor = false, overwrite = false, restart = false;
   CommonOptions common;
@@ -75,11 +75,18 @@ struct Options {
         ->allow_extra_args(false);  // what follows may be MODEL
     app.add_option("--recipe", recipe_file,
                    "JSON file of rules by tensor name; they come first, --format is for the rest");
-    app.add_option("--budget-bpw", budget_bpw,
-                   "Instead of --format: choose a format for each Linear so that they take so many "
-                   "bits per weight on average, by what the text says they lose")
-        ->check(at_least(0))
+    CLI::Option* bits_option =
+        app.add_option("--budget-bpw", budget_bpw,
+                       "Instead of --format: choose a format for each Linear so that they take so "
+                       "many bits per weight on average, by what the text says they lose")
+            ->check(at_least(0))
+            ->excludes(format_option)
+            ->needs(calibration_option);
+    app.add_option("--budget-size", budget_size,
+                   "The same for a file of weights of so many bytes at most, as in 20M")
+        ->transform(CLI::AsSizeValue(false))
         ->excludes(format_option)
+        ->excludes(bits_option)
         ->needs(calibration_option);
     CLI::Option* evaluate_option =
         app.add_option("--evaluate", evaluate,
@@ -122,10 +129,19 @@ struct Options {
     return quantizer;
   }
 
+  /// What formats are to be chosen for, if they are.
+  [[nodiscard]] std::optional<BitBudget> budget() const {
+    if (!budget_bpw && !budget_size) return std::nullopt;
+    BitBudget budget{.file_size = budget_size, .method = quantizer()};
+    if (budget_bpw) budget.bits_per_weight = *budget_bpw;
+    return budget;
+  }
+
   /// The rules that are known from the beginning.
   [[nodiscard]] Recipe recipe() const {
-    if (format.empty() && !budget_bpw && recipe_file.empty()) {
-      fail("expected --format, --budget-bpw or --recipe");
+    const bool chosen = budget_bpw || budget_size;
+    if (format.empty() && !chosen && recipe_file.empty()) {
+      fail("expected --format, --budget-bpw, --budget-size or --recipe");
     }
     Recipe recipe;
     if (!recipe_file.empty()) recipe = read_recipe(recipe_file);
@@ -134,8 +150,8 @@ struct Options {
       const Recipe rest =
           Recipe::uniform(rest_method, make_format(format, {group, asymmetric, per_tensor}));
       recipe.rules.insert(recipe.rules.end(), rest.rules.begin(), rest.rules.end());
-    } else if (!budget_bpw && (is_calibrated(rest_method) || !method_options.empty())) {
-      fail("--method and --option go with --format or --budget-bpw");
+    } else if (!chosen && (is_calibrated(rest_method) || !method_options.empty())) {
+      fail("--method and --option go with --format or a budget");
     }
     return recipe;
   }
@@ -143,12 +159,13 @@ struct Options {
 
 /// The text to calibrate on, where a method of the recipe or the budget wants one.
 std::optional<CalibrationText> calibration_text(const Options& options, const Recipe& recipe,
+                                                const std::optional<BitBudget>& budget,
                                                 const ModelFolder& model) {
   const auto rule = std::find_if(recipe.rules.begin(), recipe.rules.end(),
                                  [](const RecipeRule& each) { return is_calibrated(each.method); });
-  if (rule == recipe.rules.end() && !options.budget_bpw) return std::nullopt;
+  if (rule == recipe.rules.end() && !budget) return std::nullopt;
   if (options.calibration.empty()) {
-    if (options.budget_bpw) fail("--budget-bpw needs a text to measure losses on: --calibration");
+    if (budget) fail("a budget needs a text to measure losses on: --calibration");
     fail("method ", quantizer_name(rule->method), " needs a text to calibrate on: --calibration");
   }
   const Index longest = std::min(CalibrationText{}.window, model.config().max_positions);
@@ -196,33 +213,27 @@ Evaluation evaluate_result(const Options& options, const EvaluationText& text,
 }
 
 /// The predicted peak of memory, all in all. Throws Error where the budget is too small.
-MemoryPlan plan(const Options& options, const ModelFolder& model, const Recipe& recipe,
-                const std::optional<CalibrationText>& text,
-                const std::optional<EvaluationText>& evaluation, ThreadPool& pool) {
-  const CalibrationText* calibration = text ? &*text : nullptr;
-  const QuantizeMemory memory(model.config(), model.float_tensors(), recipe, calibration,
-                              pool.size());
+MemoryPlan plan(const Options& options, const QuantizeMemory& memory,
+                const std::optional<EvaluationText>& evaluation) {
   MemoryPlan plan = plan_memory(memory, options.memory_budget);
-  const auto include = [&](std::uint64_t bytes, const char* what) {
-    if (options.memory_budget && bytes > *options.memory_budget) {
-      fail("--memory-budget ", *options.memory_budget, ": ", what, " takes ", bytes, " bytes");
-    }
-    plan.peak = std::max(plan.peak, bytes);
-  };
-  if (options.budget_bpw) {
-    const BitBudget budget;
-    include(memory.choosing(budget.samples, budget.probe_tokens), "choosing formats");
+  if (!evaluation) return plan;
+  const std::uint64_t evaluating = memory.evaluation(evaluation->options.window);
+  if (options.memory_budget && evaluating > *options.memory_budget) {
+    fail("--memory-budget ", *options.memory_budget, ": --evaluate takes ", evaluating, " bytes");
   }
-  if (evaluation) include(memory.evaluation(evaluation->options.window), "--evaluate");
+  plan.peak = std::max(plan.peak, evaluating);
   return plan;
 }
 
 /// Quantizes; where that is interrupted, the message says how to go on.
 QuantizedFolder write_folder(const Options& options, const ModelFolder& model, const Recipe& recipe,
+                             const std::optional<BitBudget>& budget,
                              const std::optional<CalibrationText>& text, ThreadPool& pool,
                              Console& console) {
-  const QuantizeFolderOptions folder_options{
-      .resumable = true, .restart = options.restart, .memory_budget = options.memory_budget};
+  const QuantizeFolderOptions folder_options{.resumable = true,
+                                             .restart = options.restart,
+                                             .memory_budget = options.memory_budget,
+                                             .budget = budget};
   try {
     return quantize_folder(
         model, recipe, options.out, options.overwrite ? Existing::replace : Existing::refuse, pool,
@@ -232,7 +243,7 @@ QuantizedFolder write_folder(const Options& options, const ModelFolder& model, c
     const auto out = std::filesystem::absolute(options.out, code) / "";
     const std::filesystem::path partial = partial_path(out.lexically_normal().parent_path());
     if (!std::filesystem::exists(partial, code)) throw;
-    fail("cancelled; the same command goes on after the finished layers, which are in ",
+    fail("cancelled; the same command goes on after what is finished, which is in ",
          path_text(partial));
   }
 }
@@ -240,7 +251,8 @@ QuantizedFolder write_folder(const Options& options, const ModelFolder& model, c
 void quantize(const Options& options) {
   Console console;
   ThreadPool pool(options.common.threads);
-  Recipe recipe = options.recipe();
+  const Recipe recipe = options.recipe();
+  const std::optional<BitBudget> budget = options.budget();
   const ModelFolder model(options.model);
   const FloatTensors& floats = model.float_tensors();
   std::error_code code;
@@ -248,46 +260,34 @@ void quantize(const Options& options) {
     fail(options.out, ": exists already; --overwrite replaces a model folder");
   }
   const std::uint64_t size_before = weights_file_size(model);
-  const std::optional<CalibrationText> text = calibration_text(options, recipe, model);
-  if (options.budget_bpw) require_text(model.config(), *text);
+  const std::optional<CalibrationText> text = calibration_text(options, recipe, budget, model);
+  if (budget) require_text(model.config(), *text);
   static_cast<void>(require_calibration(model.config(), recipe, text ? &*text : nullptr));
   const std::optional<EvaluationText> to_evaluate = evaluation_text(options, model);
-  MemoryPlan memory = plan(options, model, recipe, text, to_evaluate, pool);
-
-  const auto say_memory = [&] {
-    return concat("at most ", megabytes(memory.peak), " MB of memory",
-                  memory.activations_on_disk ? ", with activations on disk" : "");
-  };
-  console.banner(banner(model, pool) + ", " + say_memory());
+  const MemoryPlan memory = plan(
+      options,
+      QuantizeMemory(model.config(), floats, recipe, text ? &*text : nullptr, pool.size(), budget),
+      to_evaluate);
+  console.banner(concat(banner(model, pool), ", at most ", megabytes(memory.peak), " MB of memory",
+                        memory.activations_on_disk ? ", with activations on disk" : ""));
   const Stopwatch stopwatch;
-  std::optional<BudgetedRecipe> choice;
-  if (options.budget_bpw) {
-    console.task("choosing formats");
-    choice = choose_formats(model.config(), floats, recipe, *text,
-                            {.bits_per_weight = *options.budget_bpw, .method = options.quantizer()},
-                            pool, console.progress(), dispatch::best());
-    console.task("");
-    show_choice(console, *choice);
-    recipe = choice->recipe;
-    memory = plan(options, model, recipe, text, to_evaluate, pool);
-    console.note(say_memory());
-  }
-  const QuantizedFolder result = write_folder(options, model, recipe, text, pool, console);
+  const QuantizedFolder result = write_folder(options, model, recipe, budget, text, pool, console);
   const double seconds = stopwatch.seconds();
   console.show_banner();
   if (result.resumed_layers > 0) {
     console.note(concat(result.resumed_layers, " of ", model.config().layers,
                         " layers were finished before"));
   }
+  if (result.choice) show_choice(console, *result.choice);
   show_reports(console, result.reports);
   std::optional<Evaluation> evaluation;
   if (to_evaluate) evaluation = evaluate_result(options, *to_evaluate, model, pool, console);
 
-  const QuantizedTensors tensors(floats, recipe);
+  const QuantizedTensors tensors(floats, result.recipe);
   if (options.common.json) {
     Json json = describe_run("nibble-quantize", model, pool);
     json["output"] = path_text(options.out);
-    json["recipe"] = recipe_to_json(recipe);
+    json["recipe"] = recipe_to_json(result.recipe);
     json["formats"] = Json::array();
     for (const auto& [format, share] : shares(model.config(), tensors)) {
       json["formats"].push_back({{"format", format},
@@ -295,7 +295,7 @@ void quantize(const Options& options) {
                                  {"weights", share.weights},
                                  {"bytes", share.bytes}});
     }
-    if (choice) json["budget"] = choice_json(*choice);
+    if (result.choice) json["budget"] = choice_json(*result.choice);
     if (text) {
       json["calibration"] = {{"text", path_text(options.calibration)},
                              {"window", text->window},

@@ -1,5 +1,6 @@
 #include <nibble/dispatch/dispatch.hpp>
 #include <nibble/model/bit_budget.hpp>
+#include <nibble/model/budget_json.hpp>
 #include <nibble/model/packed_checkpoint.hpp>
 #include <nibble/model/quantize_model.hpp>
 
@@ -28,6 +29,11 @@ BudgetedRecipe choose(const ModelFolder& model, const BitBudget& budget, const R
 double stored_bits(const ModelFolder& model, const Recipe& recipe) {
   const QuantizedTensors tensors(model.float_tensors(), recipe);
   return PackedCheckpoint(tensor_specs(model.config()), tensors).bits_per_weight();
+}
+
+std::uint64_t stored_bytes(const ModelFolder& model, const Recipe& recipe) {
+  const QuantizedTensors tensors(model.float_tensors(), recipe);
+  return PackedCheckpoint(tensor_specs(model.config()), tensors).file_size();
 }
 
 double loss(const BudgetedRecipe& choice) {
@@ -89,6 +95,55 @@ TEST_CASE("a chosen recipe keeps to its budget and loses less with a larger one"
   }
 }
 
+TEST_CASE("a chosen recipe keeps to the size of a file and loses less with a larger one") {
+  const TinyFolder folder(grouped_model());
+  const ModelFolder model = folder.open();
+  const auto uniform_bytes = [&](const AnyFormat& format) {
+    return stored_bytes(model, Recipe::uniform(Gptq{}, format));
+  };
+  const std::uint64_t least = uniform_bytes(make_format("int2", {128, true}));
+  const std::uint64_t most = uniform_bytes(make_format("int8"));
+  const std::uint64_t one_tensor = 160 * (96 + 2);  // in int8, whose steps are the largest
+  double before = std::numeric_limits<double>::infinity();
+  for (const int percent : {0, 1, 20, 45, 80, 100, 300}) {
+    const std::uint64_t size = least + (most - least) * static_cast<std::uint64_t>(percent) / 100;
+    CAPTURE(percent, size, least, most);
+    const BudgetedRecipe choice = choose(model, {.file_size = size, .method = Gptq{}});
+    const std::uint64_t found = stored_bytes(model, choice.recipe);
+    CHECK(found <= size);
+    if (percent <= 100) CHECK(found + one_tensor >= size);
+    CHECK(stored_bits(model, choice.recipe) == choice.bits_per_weight);
+    CHECK(loss(choice) <= before);
+    before = loss(choice);
+  }
+  REQUIRE_ERROR(choose(model, {.file_size = least - 1}),
+                concat("a budget of ", least - 1, " bytes is too small: the smallest formats to ",
+                       "choose from make a file of ", least));
+}
+
+TEST_CASE("a choice is read as it was written, and nothing else is") {
+  const TinyFolder folder;
+  const ModelFolder model = folder.open();
+  const BudgetedRecipe choice = choose(model, {.bits_per_weight = 8, .method = Best{}});
+  const nlohmann::json json = choice_to_json(choice);
+  const BudgetedRecipe again = choice_from_json(parse_json(json.dump(), "choice"), "choice");
+  CHECK(choice_to_json(again) == json);
+  REQUIRE(again.tensors.size() == choice.tensors.size());
+  CHECK(loss(again) == loss(choice));
+  for (const char* field : {"recipe", "bits_per_weight", "tensors"}) {
+    nlohmann::json lacking = json;
+    lacking.erase(field);
+    REQUIRE_ERROR(choice_from_json(lacking, "choice"),
+                  concat("choice: field '", field, "': missing"));
+  }
+  nlohmann::json wrong = json;
+  wrong["tensors"][0]["format"] = "int5";
+  REQUIRE_ERROR(choice_from_json(wrong, "choice"), "choice: field 'tensors': ");
+  wrong["tensors"] = 7;
+  REQUIRE_ERROR(choice_from_json(wrong, "choice"), "expected an array, found 7");
+  REQUIRE_ERROR(choice_from_json(nlohmann::json::array(), "choice"), "choice: expected an object");
+}
+
 TEST_CASE("bits go to the tensors that matter, and rules that are given stand") {
   TinyModel tiny = grouped_model();
   tiny.edit = [](TensorLayout& layout, std::vector<float>& values) {
@@ -120,7 +175,10 @@ TEST_CASE("budgets that cannot be are refused") {
   const ModelFolder model = folder.open();
   REQUIRE_ERROR(choose(model, {.bits_per_weight = 1}),
                 "a budget of 1 bits per weight is too small: the smallest formats to choose");
-  REQUIRE_ERROR(choose(model, {.bits_per_weight = std::nan("")}), "too small");
+  REQUIRE_ERROR(choose(model, {.bits_per_weight = std::nan("")}), "bits per weight, found nan");
+  REQUIRE_ERROR(choose(model, {.bits_per_weight = std::numeric_limits<double>::infinity()}),
+                "bits per weight, found inf");
+  REQUIRE_ERROR(choose(model, {.bits_per_weight = -1e300}), "too small");
   REQUIRE_ERROR(choose(model, {.candidates = {}}), "no candidates");
   REQUIRE_ERROR(choose(model, {}, {{{"*_proj.weight", true, {}, {}}}}), "leave no tensor");
   REQUIRE_ERROR(choose(model, {}, {}, 1, 39), "less than a window of 40");

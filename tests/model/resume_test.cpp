@@ -1,5 +1,7 @@
 // Quantizing a folder layer by layer: interrupted and gone on with, within a budget of memory, on a
 // full disk.
+#include <utility>
+
 #include <nibble/dispatch/dispatch.hpp>
 #include <nibble/model/quantize_model.hpp>
 
@@ -128,6 +130,69 @@ TEST_CASE("scaled inputs are resumed with the same bytes") {
   }
 }
 
+TEST_CASE("formats are chosen once, and an interrupted choice begins anew") {
+  Subject subject;
+  subject.recipe = {{{"*.1.mlp.up_proj.weight", false, RoundToNearest{}, make_format("int8")}}};
+  subject.options.budget = BitBudget{.bits_per_weight = 8, .method = Gptq{}};
+  const std::vector<std::string> expected = subject.expected();
+  const QuantizedFolder whole = subject.quantize();
+  REQUIRE(whole.choice);
+  const nlohmann::json choice = choice_to_json(*whole.choice);
+  CHECK(recipe_to_json(whole.recipe) == choice["recipe"]);
+  CHECK(whole.recipe.rules.size() == 21);
+  CHECK(whole.bits_per_weight == whole.choice->bits_per_weight);
+  std::filesystem::remove_all(subject.out);
+
+  // Stops so many steps after the formats are known.
+  const auto interrupt = [&](Index after) {
+    bool known = false;
+    REQUIRE_THROWS_AS(subject.quantize([&](std::string_view stage, Index, Index) {
+      known = known || stage == "choosing formats";
+      return !known || after-- > 0;
+    }),
+                      Cancelled);
+  };
+  for (const Index after : {0, 1, 60}) {
+    CAPTURE(after);
+    interrupt(after);
+    const bool kept = after > 0;
+    CHECK(std::filesystem::exists(subject.partial / "choice.json") == kept);
+    CHECK(std::filesystem::exists(subject.partial) == kept);
+    bool measured = false;
+    const QuantizedFolder result = subject.quantize(
+        [&](std::string_view stage, Index, Index) {
+          measured = measured || stage == "output errors";
+          return true;
+        },
+        2);
+    CHECK(measured != kept);
+    CHECK((result.resumed_layers > 0) == (after == 60));
+    CHECK(choice_to_json(*result.choice) == choice);
+    CHECK(listing(subject.out) == expected);
+    CHECK_FALSE(std::filesystem::exists(subject.partial));
+    std::filesystem::remove_all(subject.out);
+  }
+
+  interrupt(1);
+  const std::vector<std::string> before = listing(subject.folder / ".");
+  const auto refused = [&](std::optional<BitBudget> budget, Recipe recipe,
+                           const std::string& difference) {
+    std::swap(subject.options.budget, budget);
+    std::swap(subject.recipe, recipe);
+    REQUIRE_ERROR(subject.quantize(), "differs in: " + difference + ";");
+    CHECK(listing(subject.folder / ".") == before);
+    std::swap(subject.options.budget, budget);
+    std::swap(subject.recipe, recipe);
+  };
+  refused(BitBudget{.file_size = 1'000'000, .method = Gptq{}}, subject.recipe, "budget");
+  refused(std::nullopt, Recipe::uniform(Gptq{}, make_format("int4")), "budget, recipe");
+  write_text_file(subject.partial / "choice.json", "{}");
+  REQUIRE_ERROR(subject.quantize(), "choice.json: field 'recipe': missing");
+  subject.options.restart = true;
+  subject.quantize();
+  CHECK(listing(subject.out) == expected);
+}
+
 TEST_CASE("layers of another run are neither used nor touched") {
   Subject subject;
   const std::vector<std::string> expected = subject.expected();
@@ -136,7 +201,7 @@ TEST_CASE("layers of another run are neither used nor touched") {
   const std::vector<std::string> before = listing(subject.folder / ".");
   const auto refused = [&](const Subject& other, const std::string& difference) {
     REQUIRE_ERROR(other.quantize(),
-                  ".out.partial: holds the finished layers of another run, which differs in: " +
+                  ".out.partial: holds what is finished of another run, which differs in: " +
                       difference + "; ");
     CHECK(listing(subject.folder / ".") == before);
   };
@@ -205,6 +270,14 @@ TEST_CASE("a budget of memory sends activations to disk, and is refused where it
                              uniform_recipe("int4"), nullptr, 1);
   CHECK(plain.peak(true) < on_disk);
   CHECK(plain.peak(true) == plain.peak(false));
+  const auto best_memory = [&](const Recipe& recipe, const std::optional<BitBudget>& budget) {
+    return QuantizeMemory(subject.model.config(), subject.model.float_tensors(), recipe,
+                          &subject.text, 1, budget)
+        .peak(false);
+  };
+  CHECK(best_memory({}, BitBudget{.method = Best{}}) >=
+        best_memory(Recipe::uniform(Best{}, make_format("int8")), std::nullopt));
+  CHECK(best_memory({}, BitBudget{}) > best_memory(uniform_recipe("int8"), std::nullopt));
 
   const std::vector<std::string> before = listing(subject.folder / ".");
   for (const bool resumable : {false, true}) {

@@ -150,6 +150,20 @@ TEST_CASE("formats are chosen for a budget, and the result is measured") {
   CHECK(measured["kl_divergence"] == result["kl_divergence"]);
 }
 
+TEST_CASE("formats are chosen for the size of a file") {
+  const TemporaryDirectory scratch;
+  const std::string out = scratch / "out";
+  const auto json =
+      run_program("quantize", {shipped_model(), out, "--budget-size", "4M", "--calibration",
+                               shipped_text(), "--samples", "1", "--window", "32", "--json"})
+          .json();
+  const auto size = std::filesystem::file_size(out + "/model.safetensors");
+  CHECK(json["file_size"] == size);
+  CHECK(size <= 4U << 20);
+  CHECK(size > (4U << 20) - 20'000);
+  CHECK(json["budget"]["bits_per_weight"] == json["bits_per_weight"]);
+}
+
 TEST_CASE("what a budget cannot be is refused, and nothing is left behind") {
   const TemporaryDirectory scratch;
   const std::string out = scratch / "out";
@@ -163,6 +177,9 @@ TEST_CASE("what a budget cannot be is refused, and nothing is left behind") {
   refused({"--budget-bpw", "3.5", "--format", "int4", "--calibration", text}, "--format");
   refused({"--budget-bpw", "1", "--calibration", text, "--window", "32", "--samples", "1"},
           "a budget of 1 bits per weight is too small");
+  refused({"--budget-size", "1K", "--calibration", text, "--window", "32", "--samples", "1"},
+          "a budget of 1024 bytes is too small");
+  refused({"--budget-size", "4M", "--budget-bpw", "3", "--calibration", text}, "--budget-bpw");
   refused({"--format", "int4", "--memory-budget", "1M"}, "memory budget of 1048576 bytes");
   refused({"--format", "int4", "--memory-budget", "lots"}, "--memory-budget");
   refused({"--format", "int4", "--evaluate-windows", "1"}, "--evaluate");

@@ -5,13 +5,15 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <nibble/model/format_losses.hpp>
+#include <nibble/model/packed_checkpoint.hpp>
+#include <nibble/model/quantized_tensors.hpp>
 #include <nibble/model/recipe.hpp>
 #include <nibble/quantize/allocate_bits.hpp>
 
@@ -30,7 +32,8 @@ namespace nibble {
 /// How formats are chosen.
 struct BitBudget {
   double bits_per_weight = 4;  // stored, of the decoder blocks' Linears, padding included
-  AnyQuantizer method = {};    // of the recipe that comes out
+  std::optional<std::uint64_t> file_size = std::nullopt;  // instead: bytes of the weights' file
+  AnyQuantizer method = {};                               // of the recipe that comes out
   std::vector<AnyFormat> candidates = budget_candidates();
   Index samples = 16;         // windows of the text for output errors, at most
   Index probe_tokens = 1024;  // tokens of the text's first window for KL divergences, at most
@@ -50,49 +53,126 @@ struct BudgetedRecipe {
   double bits_per_weight = 0;
 };
 
-/// Chooses formats for the Linears that no rule of `fixed` names. A tensor's loss in a format is
-/// the KL divergence that it causes when it alone is rounded to nearest: measured once, in the
-/// candidate whose size is nearest to the budget, and for the others scaled by the squared changes
-/// of its outputs, since the divergence is quadratic in small changes. Losses are then taken to add
-/// up (allocate_bits). The same recipe comes out for any number of threads. Throws Error where the
-/// text does not do (`require_text`), the budget is below the smallest candidates, or as
-/// `quantize_model`; or Cancelled.
-[[nodiscard]] inline BudgetedRecipe choose_formats(
-    const ModelConfig& config, const FloatTensors& tensors, const Recipe& fixed,
-    const CalibrationText& text, const BitBudget& budget, ExecutorRef pool,
-    const Progress& progress = {}, const KernelTable& kernels = nibble::kernels<>()) {
-  require_text(config, text);
-  if (budget.candidates.empty()) fail("bit budget: no candidates to choose from");
-  const auto size_of = [](const AnyFormat& format, const TensorSpec& spec) {
-    return static_cast<std::uint64_t>(packed_bytes(format, spec.rows, spec.cols));
-  };
-  std::vector<TensorSpec> specs;
-  double weights = 0;
-  std::uint64_t fixed_size = 0;
-  std::vector<double> sizes(budget.candidates.size());
-  for (const TensorSpec& spec : tensor_specs(config)) {
-    if (spec.role != TensorRole::Linear) continue;
-    weights += static_cast<double>(spec.rows) * static_cast<double>(spec.cols);
-    if (fixed.names(spec.name)) {
-      const RecipeRule* rule = fixed.find(spec.name);
-      fixed_size += size_of(rule == nullptr ? tensors.format(spec) : rule->format, spec);
-      continue;
+namespace bit_budget_detail {
+
+/// The Linears whose formats are to be chosen, and how large the model gets by a choice: the
+/// number of a candidate for each of them.
+class Choices {
+ public:
+  using Choice = std::vector<std::size_t>;
+
+  /// Borrows everything. Throws Error where there is nothing to choose, or no number.
+  Choices(const ModelConfig& config, const FloatTensors& tensors, const Recipe& fixed,
+          const BitBudget& budget)
+      : tensors_(tensors), fixed_(fixed), budget_(budget), specs_(tensor_specs(config)) {
+    if (budget.candidates.empty()) fail("bit budget: no candidates to choose from");
+    if (!budget.file_size && !std::isfinite(budget.bits_per_weight)) {
+      fail("bit budget: expected a number of bits per weight, found ", budget.bits_per_weight);
     }
-    specs.push_back(spec);
-    for (std::size_t f = 0; f < sizes.size(); ++f) {
-      sizes[f] += static_cast<double>(size_of(budget.candidates[f], spec));
+    for (const TensorSpec& spec : specs_) {
+      if (spec.role != TensorRole::Linear) continue;
+      weights_ += static_cast<double>(spec.rows) * static_cast<double>(spec.cols);
+      if (!fixed.names(spec.name)) linears_.push_back(spec);
+    }
+    if (linears_.empty()) {
+      fail("bit budget: the recipe's rules leave no tensor to choose a format for");
     }
   }
-  if (specs.empty()) fail("bit budget: the recipe's rules leave no tensor to choose a format for");
-  const double allowed = budget.bits_per_weight * weights / 8 - static_cast<double>(fixed_size);
-  const double least = *std::ranges::min_element(sizes);
-  if (!(allowed >= least)) {
-    fail("a budget of ", budget.bits_per_weight, " bits per weight is too small: the smallest ",
-         "formats to choose from take ", 8 * (least + static_cast<double>(fixed_size)) / weights);
+
+  [[nodiscard]] const std::vector<TensorSpec>& linears() const noexcept { return linears_; }
+
+  /// Bytes of a Linear in a candidate.
+  [[nodiscard]] std::uint64_t bytes(const TensorSpec& linear, std::size_t candidate) const {
+    return packed_bytes(budget_.candidates[candidate], linear.rows, linear.cols);
   }
+  /// Of all Linears whose formats are to be chosen.
+  [[nodiscard]] std::uint64_t bytes(const Choice& choice) const {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < linears_.size(); ++i) sum += bytes(linears_[i], choice[i]);
+    return sum;
+  }
+
+  [[nodiscard]] Choice uniform(std::size_t candidate) const {
+    return Choice(linears_.size(), candidate);
+  }
+  /// The fewest bytes.
+  [[nodiscard]] Choice smallest() const {
+    Choice choice = uniform(0);
+    for (std::size_t i = 0; i < choice.size(); ++i) {
+      for (std::size_t other = 1; other < budget_.candidates.size(); ++other) {
+        if (bytes(linears_[i], other) < bytes(linears_[i], choice[i])) choice[i] = other;
+      }
+    }
+    return choice;
+  }
+
+  [[nodiscard]] Recipe recipe(const Choice& choice) const {
+    Recipe recipe = fixed_;
+    for (std::size_t i = 0; i < choice.size(); ++i) {
+      recipe.rules.push_back(
+          {linears_[i].name, false, budget_.method, budget_.candidates[choice[i]]});
+    }
+    return recipe;
+  }
+
+  /// Bytes that the budget is about: of the whole file, or of all Linears of the blocks.
+  [[nodiscard]] std::uint64_t size(const Choice& choice) const {
+    const QuantizedTensors chosen(tensors_, recipe(choice));
+    if (budget_.file_size) return PackedCheckpoint(specs_, chosen).file_size();
+    std::uint64_t sum = 0;
+    for (const TensorSpec& spec : specs_) {
+      if (spec.role == TensorRole::Linear) {
+        sum += packed_bytes(chosen.format(spec), spec.rows, spec.cols);
+      }
+    }
+    return sum;
+  }
+  /// What they may be.
+  [[nodiscard]] std::uint64_t limit() const noexcept {
+    if (budget_.file_size) return *budget_.file_size;
+    const double bytes = budget_.bits_per_weight * weights_ / 8;
+    return static_cast<std::uint64_t>(std::clamp(bytes, 0.0, 0x1p62));
+  }
+
+  /// Throws Error where the budget is below what `smallest` takes.
+  void require_room() const {
+    const std::uint64_t least = size(smallest());
+    if (least <= limit()) return;
+    if (budget_.file_size) {
+      fail("a budget of ", *budget_.file_size, " bytes is too small: the smallest formats to ",
+           "choose from make a file of ", least);
+    }
+    fail("a budget of ", budget_.bits_per_weight, " bits per weight is too small: the smallest ",
+         "formats to choose from take ", 8 * static_cast<double>(least) / weights_);
+  }
+
+  [[nodiscard]] double bits_per_weight(const Choice& choice) const {
+    const QuantizedTensors chosen(tensors_, recipe(choice));
+    return PackedCheckpoint(specs_, chosen).bits_per_weight();
+  }
+
+ private:
+  const FloatTensors& tensors_;
+  const Recipe& fixed_;
+  const BitBudget& budget_;
+  std::vector<TensorSpec> specs_;
+  std::vector<TensorSpec> linears_;
+  double weights_ = 0;  // of all Linears
+};
+
+/// What each Linear takes and loses in each candidate: losses measured in the candidate whose size
+/// is nearest to `room` bytes, the others' by their output errors.
+[[nodiscard]] inline std::vector<std::vector<FormatCost>> format_costs(
+    const ModelConfig& config, const FloatTensors& tensors, const Choices& choices,
+    std::uint64_t room, const CalibrationText& text, const BitBudget& budget, ExecutorRef pool,
+    const Progress& progress, const KernelTable& kernels) {
   std::size_t probed = 0;
-  for (std::size_t f = 0; f < sizes.size(); ++f) {
-    if (std::abs(sizes[f] - allowed) < std::abs(sizes[probed] - allowed)) probed = f;
+  const auto distance = [&](std::size_t candidate) {
+    return std::abs(static_cast<double>(choices.bytes(choices.uniform(candidate))) -
+                    static_cast<double>(room));
+  };
+  for (std::size_t f = 1; f < budget.candidates.size(); ++f) {
+    if (distance(f) < distance(probed)) probed = f;
   }
 
   CalibrationText some = text;
@@ -103,34 +183,68 @@ struct BudgetedRecipe {
       static_cast<std::size_t>(std::clamp(budget.probe_tokens, Index{1}, text.window));
   TensorProbe probe(config, tensors, std::span(text.tokens).first(probe_tokens), pool, kernels);
   std::vector<std::vector<FormatCost>> costs;
-  for (const TensorSpec& spec : specs) {
-    report(progress, spec.name, static_cast<Index>(costs.size()), static_cast<Index>(specs.size()));
-    const std::vector<double>& error = errors.find(spec.name)->second;
-    const double divergence = probe.kl_divergence(spec, budget.candidates[probed]);
+  const auto count = static_cast<Index>(choices.linears().size());
+  for (const TensorSpec& linear : choices.linears()) {
+    report(progress, concat("loss of ", linear.name), static_cast<Index>(costs.size()), count);
+    const std::vector<double>& error = errors.find(linear.name)->second;
+    const double divergence = probe.kl_divergence(linear, budget.candidates[probed]);
     std::vector<FormatCost>& cost = costs.emplace_back();
     for (std::size_t f = 0; f < error.size(); ++f) {
       const double ratio = error[probed] > 0 ? error[f] / error[probed] : 0;
-      cost.push_back({size_of(budget.candidates[f], spec), divergence * ratio});
+      cost.push_back({choices.bytes(linear, f), divergence * ratio});
     }
   }
-  report(progress, "choosing formats", static_cast<Index>(specs.size()),
-         static_cast<Index>(specs.size()));
+  report(progress, "choosing formats", count, count);
+  return costs;
+}
 
-  const std::vector<std::size_t> choice = allocate_bits(costs, static_cast<std::uint64_t>(allowed));
-  BudgetedRecipe result{fixed, {}, 0};
-  std::uint64_t used = fixed_size;
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    const TensorSpec& spec = specs[i];
-    const FormatCost& cost = costs[i][choice[i]];
-    const AnyFormat& format = budget.candidates[choice[i]];
-    used += cost.bytes;
-    result.recipe.rules.push_back({spec.name, false, budget.method, format});
-    result.tensors.push_back({spec.name, format,
-                              8 * static_cast<double>(cost.bytes) /
-                                  (static_cast<double>(spec.rows) * static_cast<double>(spec.cols)),
-                              cost.loss});
+}  // namespace bit_budget_detail
+
+/// Throws Error where a budget is no number or below what the smallest candidates take, or where
+/// `fixed` names every Linear of the blocks.
+inline void require_budget(const ModelConfig& config, const FloatTensors& tensors,
+                           const Recipe& fixed, const BitBudget& budget) {
+  bit_budget_detail::Choices(config, tensors, fixed, budget).require_room();
+}
+
+/// Chooses formats for the Linears that no rule of `fixed` names. A tensor's loss in a format is
+/// the KL divergence that it causes when it alone is rounded to nearest: measured once, in the
+/// candidate whose size is nearest to the budget, and for the others scaled by the squared changes
+/// of its outputs, since the divergence is quadratic in small changes. Losses are then taken to add
+/// up (allocate_bits). The same recipe comes out for any number of threads. Throws Error where text
+/// or budget do not do (`require_text`, `require_budget`), or as `quantize_model`; or Cancelled.
+[[nodiscard]] inline BudgetedRecipe choose_formats(
+    const ModelConfig& config, const FloatTensors& tensors, const Recipe& fixed,
+    const CalibrationText& text, const BitBudget& budget, ExecutorRef pool,
+    const Progress& progress = {}, const KernelTable& kernels = nibble::kernels<>()) {
+  require_text(config, text);
+  const bit_budget_detail::Choices choices(config, tensors, fixed, budget);
+  choices.require_room();
+  const std::uint64_t limit = choices.limit();
+  const std::uint64_t least = choices.bytes(choices.smallest());
+  std::uint64_t room = least + (limit - choices.size(choices.smallest()));
+  const auto costs = bit_budget_detail::format_costs(config, tensors, choices, room, text, budget,
+                                                     pool, progress, kernels);
+  std::vector<std::size_t> choice = allocate_bits(costs, room);
+  // The header of a file, which names the formats, depends a little on the choice.
+  std::uint64_t size = choices.size(choice);
+  while (size > limit && room > least) {
+    room -= std::min(size - limit, room - least);
+    choice = allocate_bits(costs, room);
+    size = choices.size(choice);
   }
-  result.bits_per_weight = 8 * static_cast<double>(used) / weights;
+  if (size > limit) choice = choices.smallest();
+
+  BudgetedRecipe result{choices.recipe(choice), {}, choices.bits_per_weight(choice)};
+  for (std::size_t i = 0; i < choice.size(); ++i) {
+    const TensorSpec& linear = choices.linears()[i];
+    const FormatCost& cost = costs[i][choice[i]];
+    result.tensors.push_back(
+        {linear.name, budget.candidates[choice[i]],
+         8 * static_cast<double>(cost.bytes) /
+             (static_cast<double>(linear.rows) * static_cast<double>(linear.cols)),
+         cost.loss});
+  }
   return result;
 }
 

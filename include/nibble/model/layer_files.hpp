@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -21,11 +22,12 @@
 namespace nibble {
 
 /// Layers in a folder: layer-<index>.safetensors, the tensors of a layer as they were quantized
-/// or scaled, in the packed layout, and the reports on them, complete once it has its name; and
-/// run.json, which says what they are of. Matrices are mapped, not held in memory.
+/// or scaled, in the packed layout, and the reports on them, complete once it has its name;
+/// choice.json, the formats that were chosen before, where they were; and run.json, which says what
+/// all that is of. Matrices are mapped, not held in memory.
 class LayerFiles : public CalibratedLayers {
  public:
-  /// Opens the folder or makes it. `run` is an object that describes whatever the layers depend
+  /// Opens the folder or makes it. `run` is an object that describes whatever its files depend
   /// on, `specs` are all tensors of the model. Throws Error where the folder cannot be made, is
   /// another thing, is of another run (naming the fields that differ), or where a file is broken.
   LayerFiles(std::filesystem::path folder, const nlohmann::json& run,
@@ -35,7 +37,7 @@ class LayerFiles : public CalibratedLayers {
     std::error_code code;
     const auto run_file = folder_ / "run.json";
     if (holds_run(folder_)) {
-      if (std::filesystem::exists(file(0), code)) {
+      if (std::filesystem::exists(file(0), code) || has_choice()) {
         require_same(run, read_json_file(run_file, std::uint64_t{16} << 20));
         while (std::filesystem::exists(file(finished_), code)) open(file(finished_));
         return;
@@ -54,9 +56,9 @@ class LayerFiles : public CalibratedLayers {
   LayerFiles(const LayerFiles&) = delete;
   LayerFiles& operator=(const LayerFiles&) = delete;
 
-  /// The folder stays, unless there is no layer in it.
+  /// The folder stays, unless there is nothing finished in it.
   ~LayerFiles() override {
-    if (finished_ == 0) remove();
+    if (finished_ == 0 && !has_choice()) remove();
   }
 
   [[nodiscard]] const std::filesystem::path& folder() const noexcept { return folder_; }
@@ -73,6 +75,17 @@ class LayerFiles : public CalibratedLayers {
         .write(file(finished_), pool_);
     open(file(finished_));
   }
+
+  /// The formats that were chosen for the run, as `keep_choice` was given them; nothing where they
+  /// were not. Throws Error where the file is broken.
+  [[nodiscard]] std::optional<nlohmann::json> choice() const {
+    if (!has_choice()) return std::nullopt;
+    return read_json_file(choice_file());
+  }
+  void keep_choice(const nlohmann::json& choice) const {
+    write_text_file(choice_file(), choice.dump(1) + "\n", Sync::yes);
+  }
+  [[nodiscard]] std::filesystem::path choice_file() const { return folder_ / "choice.json"; }
 
   /// Deletes the folder. Nobody uses the matrices any more.
   void remove() noexcept {
@@ -122,6 +135,10 @@ class LayerFiles : public CalibratedLayers {
     return true;
   }
 
+  [[nodiscard]] bool has_choice() const {
+    std::error_code code;
+    return std::filesystem::exists(choice_file(), code);
+  }
   [[nodiscard]] std::filesystem::path file(Index layer) const {
     return folder_ / concat("layer-", layer, ".safetensors");
   }
@@ -135,7 +152,7 @@ class LayerFiles : public CalibratedLayers {
     }
     if (differences.empty()) return;
     fail(path_text(folder_),
-         ": holds the finished layers of another run, which differs in: ", differences,
+         ": holds what is finished of another run, which differs in: ", differences,
          "; repeat that run, or restart");
   }
 

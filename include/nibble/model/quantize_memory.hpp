@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include <nibble/kernels/activations.hpp>
+#include <nibble/model/bit_budget.hpp>
 #include <nibble/model/calibration_stream.hpp>
 #include <nibble/model/float_tensors.hpp>
 #include <nibble/model/recipe.hpp>
@@ -21,28 +22,46 @@ namespace nibble {
 /// takes their pages back at will.
 class QuantizeMemory {
  public:
-  /// `text` is what methods are calibrated on; it may be null where none of the recipe is. Borrows
-  /// configuration and text. Throws Error where a tensor is missing.
+  /// `text` is what methods are calibrated on; it may be null where none of the recipe is. With a
+  /// budget, the Linears that the recipe leaves open count in the largest of its candidates.
+  /// Borrows configuration and text. Throws Error where a tensor is missing.
   QuantizeMemory(const ModelConfig& config, const FloatTensors& tensors, const Recipe& recipe,
-                 const CalibrationText* text, int threads)
+                 const CalibrationText* text, int threads,
+                 const std::optional<BitBudget>& budget = std::nullopt)
       : config_(config), text_(text), threads_(threads) {
+    const auto note_method = [&](const AnyQuantizer& method) {
+      calibrated_ = calibrated_ || is_calibrated(method);
+      cross_ = cross_ || calibration_needs(method).cross;
+    };
     for (const TensorSpec& spec : tensor_specs(config)) {
       if (spec.role == TensorRole::Vector) continue;
-      const RecipeRule* rule = recipe.find(spec.name);
-      sizes_[spec.name] = {packed_bytes(tensors.format(spec), spec.rows, spec.cols),
-                           packed_bytes(rule == nullptr ? tensors.format(spec) : rule->format,
-                                        spec.rows, spec.cols)};
-      if (rule == nullptr) continue;
-      calibrated_ = calibrated_ || is_calibrated(rule->method);
-      cross_ = cross_ || calibration_needs(rule->method).cross;
+      const auto bytes_in = [&](const AnyFormat& format) -> std::uint64_t {
+        return packed_bytes(format, spec.rows, spec.cols);
+      };
+      const std::uint64_t exact = bytes_in(tensors.format(spec));
+      std::uint64_t quantized = exact;
+      if (budget && spec.role == TensorRole::Linear && !recipe.names(spec.name)) {
+        quantized = 0;
+        for (const AnyFormat& each : budget->candidates) {
+          quantized = std::max(quantized, bytes_in(each));
+        }
+        note_method(budget->method);
+      } else if (const RecipeRule* rule = recipe.find(spec.name)) {
+        quantized = bytes_in(rule->format);
+        note_method(rule->method);
+      }
+      sizes_[spec.name] = {exact, quantized};
     }
+    if (budget) choosing_ = choosing(budget->samples, budget->probe_tokens);
   }
 
   /// Of `quantize_folder`, in bytes, with the activations of all windows in memory or, `on_disk`,
   /// in scratch files.
   [[nodiscard]] std::uint64_t peak(bool on_disk) const {
-    std::uint64_t peak = 0;  // writing: one tensor at a time
-    for (const auto& [name, size] : sizes_) peak = std::max(peak, size.quantized);
+    std::uint64_t peak = choosing_;
+    for (const auto& [name, size] : sizes_) {
+      peak = std::max(peak, size.quantized);  // writing: one tensor at a time
+    }
     if (calibrated_) peak = std::max(peak, calibration(on_disk));
     return peak + fixed_bytes;
   }
@@ -54,20 +73,6 @@ class QuantizeMemory {
     const Index each = config_.vocab_size + 8 * config_.hidden_size + 4 * config_.intermediate_size;
     return float_weights() + fixed_bytes +
            bytes(2 * (round_up(window, page_positions) * pages + chunk * each), sizeof(float));
-  }
-
-  /// Of `choose_formats`, with so many windows of the text for output errors and so many tokens
-  /// for KL divergences, at most.
-  [[nodiscard]] std::uint64_t choosing(Index samples, Index probe_tokens) const {
-    const Index windows = std::min(samples, text_->windows());
-    std::uint64_t peak = 0;
-    for (Index layer = 0; layer < config_.layers; ++layer) {
-      peak = std::max(peak, stream(windows, false) + layer_peak(layer));
-    }
-    const Index tokens = std::min(probe_tokens, text_->window);
-    const Index pages = 2 * config_.layers * config_.kv_heads * config_.head_dim;
-    const Index each = 2 * config_.vocab_size + pages;
-    return fixed_bytes + std::max(peak, float_weights() + bytes(tokens * each, sizeof(float)));
   }
 
  private:
@@ -91,12 +96,26 @@ class QuantizeMemory {
     return weights;
   }
 
+  /// Of `choose_formats`, with so many windows of the text for output errors and so many tokens
+  /// for KL divergences, at most.
+  [[nodiscard]] std::uint64_t choosing(Index samples, Index probe_tokens) const {
+    const Index windows = std::min(samples, text_->windows());
+    std::uint64_t peak = 0;
+    for (Index layer = 0; layer < config_.layers; ++layer) {
+      peak = std::max(peak, stream(windows, false) + layer_peak(layer, false));
+    }
+    const Index tokens = std::min(probe_tokens, text_->window);
+    const Index pages = 2 * config_.layers * config_.kv_heads * config_.head_dim;
+    const Index each = 2 * config_.vocab_size + pages;
+    return std::max(peak, float_weights() + bytes(tokens * each, sizeof(float)));
+  }
+
   [[nodiscard]] std::uint64_t calibration(bool on_disk) const {
     const std::uint64_t streams = (cross_ ? 2U : 1U) * stream(text_->windows(), on_disk);
     const Sizes& embedding = sizes_.find(embedding_name)->second;
     std::uint64_t peak = streams + embedding.exact + embedding.quantized;
     for (Index layer = 0; layer < config_.layers; ++layer) {
-      peak = std::max(peak, streams + layer_peak(layer));
+      peak = std::max(peak, streams + layer_peak(layer, cross_));
     }
     return peak;
   }
@@ -119,38 +138,38 @@ class QuantizeMemory {
 
   /// The largest sum while a layer is quantized: of its weights, floats first, more and more of
   /// them quantized; the layer before's down_proj; and what each group of Linears takes.
-  [[nodiscard]] std::uint64_t layer_peak(Index layer) const {
+  [[nodiscard]] std::uint64_t layer_peak(Index layer, bool cross) const {
     const auto size = [&](std::string_view part) {
       return sizes_.find(layer_tensor_name(layer, concat(part, ".weight")))->second;
     };
     const Sizes down = size("mlp.down_proj");
-    std::uint64_t weights = down.quantized + (cross_ ? down.exact : 0);
+    std::uint64_t weights = down.quantized + (cross ? down.exact : 0);
     for_each_input_group(config_, [&](const InputGroup& group, auto&&) {
       for (const std::string_view part : group.parts) weights += size(part).exact;
     });
     std::uint64_t peak = 0;
     for_each_input_group(config_, [&](const InputGroup& group, auto&&) {
       for (const std::string_view part : group.parts) weights += size(part).quantized;
-      peak = std::max(peak, weights + statistics(group.inputs));
-      if (cross_) return;  // the float model still needs the floats
+      peak = std::max(peak, weights + statistics(group.inputs, cross));
+      if (cross) return;  // the float model still needs the floats
       for (const std::string_view part : group.parts) weights -= size(part).exact;
     });
     return peak;
   }
 
   /// The sums of products, while they are added up (Gram) or while a matrix is quantized.
-  [[nodiscard]] std::uint64_t statistics(Index inputs) const {
+  [[nodiscard]] std::uint64_t statistics(Index inputs, bool cross) const {
     const std::uint64_t square = bytes(inputs * inputs, sizeof(double));
     const Index tokens = std::min(text_->window, Gram::block_tokens);
     const std::uint64_t blocks =
         bytes(2 * tokens * round_up(inputs, activation_padding), sizeof(float)) +
         bytes(threads_ * inputs * panel_rows, sizeof(float));
     const std::uint64_t half = square / 2;
-    const std::uint64_t adding = cross_ ? half + square + 2 * blocks : half + blocks;
-    const std::uint64_t finishing = cross_ ? 3 * square : half + square;
+    const std::uint64_t adding = cross ? half + square + 2 * blocks : half + blocks;
+    const std::uint64_t finishing = cross ? 3 * square : half + square;
     const std::uint64_t tiles = tile_numbers * bytes(threads_ * tile_rows * inputs, sizeof(double));
     // The sums, the Hessian's factor, and the inputs' drift where they are compared.
-    const std::uint64_t quantizing = (cross_ ? 4 : 2) * square + tiles;
+    const std::uint64_t quantizing = (cross ? 4 : 2) * square + tiles;
     return std::max({adding, finishing, quantizing});
   }
 
@@ -160,6 +179,7 @@ class QuantizeMemory {
   std::map<std::string, Sizes, std::less<>> sizes_;
   bool calibrated_ = false;
   bool cross_ = false;
+  std::uint64_t choosing_ = 0;
 };
 
 /// How much memory `quantize_folder` will take, and where activations will be.

@@ -15,48 +15,18 @@
 
 #include <nibble/io/atomic_directory.hpp>
 #include <nibble/io/output_file.hpp>
+#include <nibble/model/bit_budget.hpp>
+#include <nibble/model/budget_json.hpp>
 #include <nibble/model/calibrate.hpp>
 #include <nibble/model/layer_files.hpp>
 #include <nibble/model/model_folder.hpp>
 #include <nibble/model/packed_checkpoint.hpp>
 #include <nibble/model/quantize_memory.hpp>
+#include <nibble/model/quantized_tensors.hpp>
 #include <nibble/model/recipe.hpp>
 #include <nibble/model/run_fingerprint.hpp>
 
 namespace nibble {
-
-/// Float tensors as a recipe has them: quantized when they are asked for, or before by `calibrate`.
-class QuantizedTensors : public TensorProvider {
- public:
-  /// Borrows `source`. `calibrated` has the tensors whose methods need a calibration.
-  QuantizedTensors(const FloatTensors& source, Recipe recipe, CalibratedTensors calibrated = {})
-      : source_(&source), recipe_(std::move(recipe)), calibrated_(std::move(calibrated)) {}
-
-  [[nodiscard]] const Recipe& recipe() const noexcept { return recipe_; }
-
-  [[nodiscard]] AnyFormat format(const TensorSpec& spec) const override {
-    const RecipeRule* rule = recipe_.find(spec.name);
-    return rule == nullptr ? source_->format(spec) : rule->format;
-  }
-
-  [[nodiscard]] AnyMatrix matrix(const TensorSpec& spec, ExecutorRef pool) const override {
-    const auto place = calibrated_.matrices.find(spec.name);
-    if (place != calibrated_.matrices.end()) return place->second;
-    const RecipeRule* rule = recipe_.find(spec.name);
-    if (rule == nullptr) return source_->matrix(spec, pool);
-    return quantize_plain(*rule, source_->source(spec), pool);
-  }
-
-  [[nodiscard]] std::vector<float> vector(const TensorSpec& spec) const override {
-    const auto place = calibrated_.vectors.find(spec.name);
-    return place == calibrated_.vectors.end() ? source_->vector(spec) : place->second;
-  }
-
- private:
-  const FloatTensors* source_;
-  Recipe recipe_;
-  CalibratedTensors calibrated_;
-};
 
 /// Quantizes in memory; `text` is what calibrated methods are calibrated on, and may be null where
 /// there are none. Throws Error, for a recipe that does not fit the model or weights that a format
@@ -96,6 +66,23 @@ inline void write_companions(const ModelFolder& model, const Recipe& recipe,
   }
 }
 
+/// As `choose_formats`, unless an interrupted run has chosen already.
+[[nodiscard]] inline BudgetedRecipe choose_once(const LayerFiles& layers, const ModelFolder& model,
+                                                const Recipe& fixed, const CalibrationText& text,
+                                                const BitBudget& budget, ExecutorRef pool,
+                                                const Progress& progress,
+                                                const KernelTable& kernels) {
+  if (const auto chosen = layers.choice()) {
+    BudgetedRecipe choice = choice_from_json(*chosen, path_text(layers.choice_file()));
+    choice.recipe.require_matches(tensor_specs(model.config()));
+    return choice;
+  }
+  const BudgetedRecipe choice = choose_formats(model.config(), model.float_tensors(), fixed, text,
+                                               budget, pool, progress, kernels);
+  layers.keep_choice(choice_to_json(choice));
+  return choice;
+}
+
 }  // namespace quantize_detail
 
 /// How quantize_folder goes about it.
@@ -106,18 +93,22 @@ struct QuantizeFolderOptions {
   /// goes on from there and ends with the same bytes; a call with others throws Error, and says
   /// what differs. If false nothing stays (but what a killed program leaves).
   bool resumable = false;
-  /// Deletes the layers that an interrupted quantization left, and begins anew.
+  /// Deletes what an interrupted quantization left, and begins anew.
   bool restart = false;
   /// Bytes of anonymous memory; activations go to scratch files beside the output if need be.
   std::optional<std::uint64_t> memory_budget = std::nullopt;
+  /// Chooses formats for the Linears that the recipe leaves open (`choose_formats`). Takes a text.
+  std::optional<BitBudget> budget = std::nullopt;
 };
 
 /// What quantize_folder wrote.
 struct QuantizedFolder {
-  std::uint64_t file_size = 0;        // of the weights
-  double bits_per_weight = 0;         // of the decoder blocks' Linear layers
-  std::vector<TensorReport> reports;  // of the tensors that were calibrated
-  Index resumed_layers = 0;           // that an interrupted quantization had finished
+  Recipe recipe;                         // with the rules for the formats that were chosen
+  std::optional<BudgetedRecipe> choice;  // where there was a budget
+  std::uint64_t file_size = 0;           // of the weights
+  double bits_per_weight = 0;            // of the decoder blocks' Linear layers
+  std::vector<TensorReport> reports;     // of the tensors that were calibrated
+  Index resumed_layers = 0;              // that an interrupted quantization had finished
   MemoryPlan memory;
 };
 
@@ -125,7 +116,7 @@ struct QuantizedFolder {
 /// nibble's quantization_config, recipe.json, model.safetensors in the packed layout, and the
 /// tokenizer's and generation files as they were. Finished layers are on disk, and one tensor is in
 /// memory at a time, or one layer where it is calibrated. The folder appears when it is complete.
-/// Throws as `quantize_model`, AtomicDirectory, `plan_memory` and LayerFiles.
+/// Throws as `quantize_model`, `choose_formats`, AtomicDirectory, `plan_memory` and LayerFiles.
 inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& recipe,
                                        const std::filesystem::path& out, Existing existing,
                                        ExecutorRef pool, const Progress& progress = {},
@@ -135,14 +126,23 @@ inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& r
   const FloatTensors& floats = model.float_tensors();
   const std::vector<TensorSpec> specs = tensor_specs(model.config());
   recipe.require_matches(specs);
-  if (!require_calibration(model.config(), recipe, text)) text = nullptr;
+  const bool calibrated = require_calibration(model.config(), recipe, text);
+  if (options.budget) {
+    if (text == nullptr) fail("bit budget: needs a text to measure losses on");
+    require_text(model.config(), *text);
+    require_budget(model.config(), floats, recipe, *options.budget);
+  } else if (!calibrated) {
+    text = nullptr;
+  }
   std::error_code ignored;
   if (std::filesystem::equivalent(model.path(), out, ignored)) {
     fail(path_text(out), ": is the model to be quantized; choose another folder");
   }
   QuantizedFolder result;
-  result.memory = plan_memory(QuantizeMemory(model.config(), floats, recipe, text, pool.size()),
-                              options.memory_budget);
+  result.recipe = recipe;
+  result.memory =
+      plan_memory(QuantizeMemory(model.config(), floats, recipe, text, pool.size(), options.budget),
+                  options.memory_budget);
 
   std::optional<AtomicDirectory> folder;
   folder.emplace(out, existing);  // before the long work
@@ -151,26 +151,33 @@ inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& r
     const std::filesystem::path partial = partial_path(folder->final_path());
     folder.reset();  // so that a program that is killed leaves the layers and nothing else
     if (options.restart) LayerFiles::discard(partial);
-    layers.emplace(partial, run_fingerprint(model, recipe, *text, kernels, progress), specs, pool);
+    layers.emplace(partial,
+                   run_fingerprint(model, recipe, options.budget, *text, kernels, progress), specs,
+                   pool);
   } else if (text != nullptr) {
     layers.emplace(folder->path() / "layers", nlohmann::json::object(), specs, pool);
   }
+  if (options.budget) {
+    result.choice = quantize_detail::choose_once(*layers, model, recipe, *text, *options.budget,
+                                                 pool, progress, kernels);
+    result.recipe = result.choice->recipe;
+  }
   if (layers) {
     result.resumed_layers = layers->finished();
-    calibrate(model.config(), floats, recipe, text, pool, progress, kernels, *layers,
+    calibrate(model.config(), floats, result.recipe, text, pool, progress, kernels, *layers,
               result.memory.activations_on_disk ? layers->folder() : std::filesystem::path());
     result.reports = layers->tensors().reports;
     if (!folder) folder.emplace(out, existing);
   }
   {
-    const QuantizedTensors tensors(floats, recipe,
+    const QuantizedTensors tensors(floats, result.recipe,
                                    layers ? layers->tensors() : CalibratedTensors{});
     const PackedCheckpoint checkpoint(specs, tensors);
     checkpoint.write(folder->path() / "model.safetensors", pool, progress);
     result.file_size = checkpoint.file_size();
     result.bits_per_weight = checkpoint.bits_per_weight();
   }
-  quantize_detail::write_companions(model, recipe, folder->path());
+  quantize_detail::write_companions(model, result.recipe, folder->path());
   const bool inside = layers && !options.resumable;
   if (inside) layers->remove();
   folder->commit();

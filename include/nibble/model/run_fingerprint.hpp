@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -12,6 +13,7 @@
 #include <nibble/core/progress.hpp>
 #include <nibble/io/sharded_safetensors.hpp>
 #include <nibble/kernels/kernel_table.hpp>
+#include <nibble/model/budget_json.hpp>
 #include <nibble/model/calibration_text.hpp>
 #include <nibble/model/model_folder.hpp>
 
@@ -26,9 +28,10 @@ namespace nibble {
 }
 
 /// An object with a field for each thing that could differ: the model, its weights' every byte
-/// included, the windows of the text, the recipe, the layout's version and the instruction set.
-/// Throws Cancelled.
+/// included, the windows of the text, the recipe and the budget for what it leaves open, the
+/// layout's version and the instruction set. Throws Cancelled.
 [[nodiscard]] inline nlohmann::json run_fingerprint(const ModelFolder& model, const Recipe& recipe,
+                                                    const std::optional<BitBudget>& budget,
                                                     const CalibrationText& text,
                                                     const KernelTable& kernels,
                                                     const Progress& progress) {
@@ -53,6 +56,7 @@ namespace nibble {
           {"window", text.window},
           {"windows", text.windows()},
           {"recipe", recipe_to_json(recipe)},
+          {"budget", budget ? budget_to_json(*budget) : nlohmann::json("none")},
           {"layout version", layout_version},
           {"instruction set", std::string(kernels.isa)}};
 }
