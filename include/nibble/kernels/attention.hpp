@@ -30,7 +30,7 @@ struct AttentionTask {
   Index position = 0;           // of the first token
   Index window = 0;             // positions that a token sees, its own included; 0: all
   float scale = 1;              // of the products q k
-  /// What will be read next, to be asked for ahead, as much as a head's part of a page; or null.
+  /// What the next task begins with, of the same layout, to be asked for ahead; or null.
   const std::byte* following = nullptr;
   float* output = nullptr;   // as `queries`
   float* scratch = nullptr;  // [attention_scratch_size(layout, rows())], 64-byte aligned
@@ -89,8 +89,6 @@ class AttentionBlock {
       : task_(task), scratch_(task.scratch, task.layout, task.rows()) {}
 
   void run() const noexcept {
-    // What the task before has not asked for of the first page.
-    NextPage(task_.head_of(task_.first_page()), layout()).template prefetch_all<Isa>();
     begin();
     for (Index page = task_.first_page(); page <= task_.last_page(); ++page) take_page(page);
     end();
@@ -116,12 +114,9 @@ class AttentionBlock {
             scratch_.outputs + row * layout().padded_dim()};
   }
 
-  /// What to ask for while a page is used: the next one, and at the end what follows the task. A
-  /// last page of which less than half is seen is not worth it: much of that was just stored.
+  /// What is used after a page: the next one, and after the last what the next task begins with.
   [[nodiscard]] const std::byte* after(Index page) const noexcept {
-    const Index seen = task_.position + task_.tokens - task_.last_page() * page_positions;
-    const Index last = task_.last_page() - (2 * seen <= page_positions ? 1 : 0);
-    if (page < last) return task_.head_of(page + 1);
+    if (page < task_.last_page()) return task_.head_of(page + 1);
     return task_.following == nullptr ? task_.head_of(page) : task_.following;
   }
   [[nodiscard]] const KvPageLayout& layout() const noexcept { return task_.layout; }
@@ -191,20 +186,14 @@ class AttentionBlock {
       score_rows<Isa, rows>(scratch_.queries + tile * layout().head_dim, keys, next,
                             layout().head_dim, seen.first, seen.end,
                             scratch_.scores + tile * page_positions);
-      weigh(start, tile, tile + rows);
+      Index token = tile / heads;
+      for (Index row = tile; row < tile + rows; ++row) {
+        if (row == (token + 1) * heads) ++token;
+        const Range range = visible(token, start);
+        take_scores<Isa>(softmax(row), scratch_.scores + row * page_positions, range.first,
+                         range.end, layout().padded_dim());
+      }
     });
-  }
-
-  /// Makes weights of the scores of rows [first, end) against the page at position `start`.
-  [[gnu::flatten]] void weigh(Index start, Index first, Index end) const noexcept {
-    const Index heads = task_.query_heads;
-    Index token = first / heads;
-    for (Index row = first; row < end; ++row) {
-      if (row == (token + 1) * heads) ++token;
-      const Range range = visible(token, start);
-      take_scores<Isa>(softmax(row), scratch_.scores + row * page_positions, range.first, range.end,
-                       layout().padded_dim());
-    }
   }
 
   /// Adds the page's values times these weights. A tile takes what all its rows see together, and

@@ -75,15 +75,6 @@ class NextPage {
     simd::prefetch<Isa>(lines + quarter * quarter_bytes_);
   }
 
-  /// Asks for all of it at once.
-  template <simd::InstructionSet Isa>
-  void prefetch_all() noexcept {
-    for (Index line = 0; line < quarter_bytes_; line += simd::cache_line) {
-      const std::byte* lines = take();
-      simd::unroll<4>([&](auto quarter) { prefetch<Isa>(lines, quarter); });
-    }
-  }
-
  private:
   Index quarter_bytes_;
   const std::byte* lines_;

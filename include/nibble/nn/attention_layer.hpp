@@ -166,8 +166,6 @@ class AttentionLayer {
     };
     execution.pool.run(tasks, [&](Index index, int worker) {
       AttentionTask task = make_task(index);
-      // After its last task a thread goes on with o_proj.
-      task.following = o_proj_.weight().view().data;
       if (const Index following = index + execution.pool.size(); following < tasks) {
         const AttentionTask next = make_task(following);
         if (next.layout == task.layout) task.following = next.head_of(next.first_page());
