@@ -321,6 +321,31 @@ TEST_CASE("attention with scores far apart", "[attention]") {
   }
 }
 
+TEST_CASE("attention with scores that rise from page to page", "[attention]") {
+  // By less than what a row's sums stay relative to bears, by about as much, and by more.
+  test::Random random(129);
+  for (const float step : {0.5F, 3.0F, 8.0F, 40.0F}) {
+    Cache cache(KvPageLayout{KvType::Float32, 2, 3, 20});
+    cache.positions = 300;
+    for (Index position = 0; position < cache.positions; ++position) {
+      if (position % page_positions == 0) {
+        cache.pages.push_back(cache.buffers.emplace_back(cache.layout.page_bytes()).data());
+      }
+      auto key = test::random_floats(random, 20, 0.1F);
+      key[0] += step * static_cast<float>(position / page_positions);
+      cache.store(position, key, test::random_floats(random, 20));
+    }
+    auto queries = test::random_floats(random, 40);
+    queries[0] = 1.0F;
+    queries[20] = -1.0F;  // falls
+    const Expected expected = softmax_attention(cache, queries, 0, 299, 1.0F);
+    for (const KernelTable* table : test::kernel_tables()) {
+      CAPTURE(table->isa, step);
+      CHECK(differences(run(*table, cache, queries, 0, 299, 1.0F), expected) == 0);
+    }
+  }
+}
+
 TEST_CASE("attention to one position is its value", "[attention]") {
   test::Random random(122);
   for (const KvType type : kv_types) {

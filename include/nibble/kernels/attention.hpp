@@ -1,7 +1,7 @@
 // Attention of a block of queries over the pages of their sequence's cache.
 //
 // A block is a few tokens side by side, each with the query heads that share one KV head; all its
-// rows use a page before the next one is looked at. Every row keeps its own maximum, takes the
+// rows use a page before the next one is looked at. Every row keeps its own shift, takes the
 // pages in ascending order, and in a page the positions that it sees and no other. So the bits of
 // a row do not depend on its block, and hidden slots may hold anything.
 #pragma once
@@ -60,7 +60,7 @@ struct Scratch {
   float* scores;   // [rows][64] of a page
   float* outputs;  // [rows][padded_dim]
   float* totals;   // [rows][16]
-  float* maxima;   // [rows]
+  float* shifts;   // [rows]
   float* page;     // [head_dim][64] keys or [64][padded_dim] values of a page as floats
   Index size;      // of it all, in floats
 
@@ -75,7 +75,7 @@ struct Scratch {
     scores = take(rows * page_positions);
     outputs = take(rows * layout.padded_dim());
     totals = take(rows * simd::lane_count);
-    maxima = take(rows);
+    shifts = take(rows);
     page = take(page_positions * layout.padded_dim());
     size = used;
   }
@@ -110,7 +110,7 @@ class AttentionBlock {
   }
 
   [[nodiscard]] SoftmaxRow softmax(Index row) const noexcept {
-    return {scratch_.maxima + row, scratch_.totals + row * simd::lane_count,
+    return {scratch_.shifts + row, scratch_.totals + row * simd::lane_count,
             scratch_.outputs + row * layout().padded_dim()};
   }
 

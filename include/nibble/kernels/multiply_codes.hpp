@@ -79,6 +79,17 @@ template <simd::InstructionSet Isa, int CodeBits, bool has_offset, int Width>
   }
 }
 
+/// Copies a panel's header before its codes are used, so that the panel is read as one stream, and
+/// like them asks for what lies ahead.
+template <simd::InstructionSet Isa>
+inline void read_header(const PanelView& view, Index panel, std::byte* copy) noexcept {
+  const std::byte* header = view.panel(panel);
+  for (std::size_t line = 0; line < view.layout.header_bytes; line += simd::cache_line) {
+    simd::prefetch<Isa>(header + line + simd::prefetch_distance);
+    std::memcpy(copy + line, header + line, simd::cache_line);
+  }
+}
+
 /// The products of a panel with one token, codes unpacked in registers as they come from memory;
 /// the same bits as block by block.
 template <simd::InstructionSet Isa, IntegerWeightFormat F>
@@ -88,12 +99,11 @@ template <simd::InstructionSet Isa, IntegerWeightFormat F>
                                                                     Index tile) noexcept {
   using Floats = simd::Floats<Isa>;
   using Ints = simd::Ints<Isa>;
-  // The header first, as it lies, so that the panel is read as one stream.
   constexpr std::size_t most_header_bytes = 16384;
   alignas(alignment) std::byte copy[most_header_bytes];
   const std::byte* header = view.panel(panel);
   if (view.layout.header_bytes <= most_header_bytes) {
-    std::memcpy(copy, header, view.layout.header_bytes);
+    read_header<Isa>(view, panel, copy);
     header = copy;
   }
   const std::int8_t* input = inputs.tile_inputs<std::int8_t>(tile);

@@ -12,32 +12,37 @@
 
 namespace nibble::attention_detail {
 
-/// What a query row has summed up so far; its weights are e^(score - maximum).
+/// What a query row has summed up so far; its weights are e^(score - shift).
 struct SoftmaxRow {
-  float* maximum = nullptr;
+  float* shift = nullptr;   // a page's largest score
   float* totals = nullptr;  // [16], by position modulo 16: their sum is that of the weights
   float* output = nullptr;  // [padded_dim], not yet divided by it
 };
 
+/// How far scores may be above the shift before it is raised. Sums relative to a smaller shift are
+/// as exact as others, weights of e^8 are far from a float's end, and after its first page a row
+/// seldom has to rescale anything.
+inline constexpr float shift_headroom = 8.0F;
+
 template <simd::InstructionSet Isa>
 void clear(const SoftmaxRow& row, Index padded_dim) noexcept {
   const auto zero = simd::Floats<Isa>::broadcast(0.0F);
-  *row.maximum = -std::numeric_limits<float>::infinity();
+  *row.shift = -std::numeric_limits<float>::infinity();
   zero.store(row.totals);
   for (Index d = 0; d < padded_dim; d += simd::lane_count) zero.store(row.output + d);
 }
 
-/// Makes what was summed so far relative to a larger maximum.
+/// Makes what was summed so far relative to a larger shift.
 template <simd::InstructionSet Isa>
-void raise_maximum(const SoftmaxRow& row, float maximum, Index padded_dim) noexcept {
+void raise_shift(const SoftmaxRow& row, float shift, Index padded_dim) noexcept {
   using Floats = simd::Floats<Isa>;
   // Before the first page this is e^-infinity = 0, and what it multiplies 0.
-  const Floats factor = exp(Floats::broadcast(*row.maximum - maximum));
+  const Floats factor = exp(Floats::broadcast(*row.shift - shift));
   (Floats::load(row.totals) * factor).store(row.totals);
   for (Index d = 0; d < padded_dim; d += simd::lane_count) {
     (Floats::load(row.output + d) * factor).store(row.output + d);
   }
-  *row.maximum = maximum;
+  *row.shift = shift;
 }
 
 /// Replaces the scores of a page, [64], by weights, and adds these to the row's totals. Positions
@@ -56,10 +61,12 @@ void take_scores(const SoftmaxRow& row, float* scores, Index first, Index end,
   Floats lanes[vectors];
   simd::unroll<vectors>([&](auto v) { lanes[v] = Floats::load(scores + v * simd::lane_count); });
   static_assert(vectors == 4);
-  const float maximum = simd::reduce_max(max(max(lanes[0], lanes[1]), max(lanes[2], lanes[3])));
-  if (maximum > *row.maximum) raise_maximum<Isa>(row, maximum, padded_dim);
+  const Floats largest = max(max(lanes[0], lanes[1]), max(lanes[2], lanes[3]));
+  if (simd::any_above(largest, *row.shift + shift_headroom)) {
+    raise_shift<Isa>(row, simd::reduce_max(largest), padded_dim);
+  }
 
-  const auto shift = Floats::broadcast(*row.maximum);
+  const auto shift = Floats::broadcast(*row.shift);
   simd::unroll<vectors>([&](auto v) {
     lanes[v] = exp(lanes[v] - shift);
     lanes[v].store(scores + v * simd::lane_count);

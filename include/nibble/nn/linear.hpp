@@ -109,8 +109,8 @@ class Linear {
 
   /// A few runs for every thread: of panels where there are enough of them, else of tokens too.
   static Split split_work(const PanelView& view, const PackedActivations& inputs, int threads) {
-    // A run is worth a thread from 256 KB of codes and tiles of tokens together.
-    constexpr Index least_work = Index{256} << 10;
+    // A run is worth a thread from 64 KB of codes and tiles of tokens together: a few microseconds.
+    constexpr Index least_work = Index{64} << 10;
     const Index work = static_cast<Index>(view.layout.panel_bytes) * view.panels() * inputs.tiles();
     const Index runs = std::clamp(work / least_work, Index{1}, Index{4} * threads);
     const Index step = inputs.tokens == 1 ? Index{1} : Index{tile_panels};

@@ -91,6 +91,14 @@ template <LaneType T, InstructionSet Isa, class Combine>
       combine(Eight(value.registers[0].data), Eight(value.registers[1].data)), combine);
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline bool any_above(Avx2, const Floats<Isa>& value, float limit) noexcept {
+  const __m256 limits = _mm256_set1_ps(limit);
+  const __m256 low = _mm256_cmp_ps(value.registers[0], limits, _CMP_GT_OQ);
+  const __m256 high = _mm256_cmp_ps(value.registers[1], limits, _CMP_GT_OQ);
+  return _mm256_movemask_ps(_mm256_or_ps(low, high)) != 0;
+}
+
 /// A quarter faster than xsimd's, with the same ends: below -87.33 it is 0, above 88.37 infinity.
 template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> exp(Avx2, const Floats<Isa>& value) noexcept {

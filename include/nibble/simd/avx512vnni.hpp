@@ -78,6 +78,11 @@ template <LaneType T, InstructionSet Isa, class Combine>
   }
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline bool any_above(Avx512Vnni, const Floats<Isa>& value, float limit) noexcept {
+  return _mm512_cmp_ps_mask(value.registers[0], _mm512_set1_ps(limit), _CMP_GT_OQ) != 0;
+}
+
 /// In 0.4 of the time of xsimd's. Below -87.33 it is 0; infinite only where e^value is.
 template <InstructionSet Isa>
 [[nodiscard]] inline Floats<Isa> exp(Avx512Vnni, const Floats<Isa>& value) noexcept {

@@ -244,6 +244,21 @@ template <LaneType T, InstructionSet Isa>
   });
 }
 
+/// Whether any lane is above a limit; NaN is not above anything.
+template <InstructionSet Isa>
+[[nodiscard]] inline bool any_above(const Floats<Isa>& value, float limit) noexcept {
+  return any_above(Isa{}, value, limit);
+}
+
+template <InstructionSet Isa>
+[[nodiscard]] inline bool any_above(Portable, const Floats<Isa>& value, float limit) noexcept {
+  alignas(64) float lanes[lane_count];
+  value.store(lanes);
+  bool found = false;
+  for (const float lane : lanes) found |= lane > limit;
+  return found;
+}
+
 /// combine over all lanes, those 8 apart first, then 4, 2 and 1; `combine` takes
 /// numbers and xsimd batches of any size.
 template <LaneType T, InstructionSet Isa, class Combine>

@@ -10,7 +10,7 @@ inline constexpr int cache_line = 64;
 
 /// How far ahead of its use a sequential stream is asked for, in bytes: further than the latency of
 /// memory at a core's share of bandwidth, and well within the first-level cache.
-inline constexpr int prefetch_distance = 2048;
+inline constexpr int prefetch_distance = 2560;
 
 /// Brings a cache line that will be read after some thousand cycles near, as far as the second
 /// level, where as many lines can be under way as the machine has room for. Any address will do.
