@@ -33,10 +33,11 @@ struct Rows {
     codes.resize(static_cast<std::size_t>(vectors.rows() * stride));
     corrections.resize(static_cast<std::size_t>(vectors.rows()));
     RaBitQ::Scratch scratch;
+    std::byte none{};  // no vectors are kept
     for (Index i = 0; i < vectors.rows(); ++i) {
       ids.push_back(1000 - static_cast<std::uint64_t>(i));
       encoder.encode({vectors.row(i).data(), static_cast<std::size_t>(vectors.cols())},
-                     codes.data() + i * stride, &corrections[static_cast<std::size_t>(i)], nullptr,
+                     codes.data() + i * stride, &corrections[static_cast<std::size_t>(i)], &none,
                      scratch);
     }
   }
