@@ -65,7 +65,8 @@ struct TemporaryFile {
   SearchBenchRow row;
   row.bits = encoder.parameters().code_bits;
   row.scanned_bytes = static_cast<double>(bytes.code + bytes.correction);
-  row.bytes = row.scanned_bytes + static_cast<double>(bytes.vector + sizeof(std::uint64_t));
+  row.bytes = row.scanned_bytes + static_cast<double>(bytes.vector) +
+              static_cast<double>(sizeof(std::uint64_t));
   return row;
 }
 
