@@ -33,8 +33,8 @@ namespace nibble {
 /// What is looked for.
 struct SearchOptions {
   std::size_t count = 10;
-  /// Bits of the queries' codes, 1 to 8; 0: 4 for codes of one bit, else 8. Plain sign bits are
-  /// compared with sign bits whatever it says.
+  /// Bits of the queries' codes, 1 to 8; 0: 4 for rows of one bit, else 8. With 1, plain sign bits
+  /// are compared with sign bits, so that scores are Hamming distances.
   int query_bits = 0;
   /// So many times `count` rows are taken by their codes and re-ranked by kept vectors; 0: none is
   /// re-ranked, and scores are those of the codes.
@@ -146,7 +146,7 @@ class BinaryIndex {
       fail("oversampling: expected 0 to 1000000, found ", options.oversampling);
     }
     const int query_bits = options.query_bits != 0       ? options.query_bits
-                           : parameters().code_bits == 1 ? 4
+                           : parameters().code_bits <= 1 ? 4
                                                          : 8;
     const auto most = static_cast<std::size_t>(size());
     const std::size_t count = std::min(options.count, most);

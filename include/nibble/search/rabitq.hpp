@@ -12,18 +12,13 @@
 
 #include <nibble/core/aligned_buffer.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/kernels/code_scores.hpp>
 #include <nibble/kernels/hamming.hpp>
 #include <nibble/search/odd_levels.hpp>
 #include <nibble/search/random_rotation.hpp>
 #include <nibble/search/sign_codes.hpp>
 
 namespace nibble {
-
-/// What is stored beside the code of a vector o, taken relative to the centre.
-struct RaBitQCorrection {
-  float scale = 0;           // |o|^2 / <code, o>; 0 for the centre itself
-  float centre_product = 0;  // <centre, o>
-};
 
 /// A query made ready to meet codes.
 struct RaBitQQuery {
@@ -67,7 +62,7 @@ class RaBitQ {
     if (dims() < 1 || dims() > max_dims) {
       fail("RaBitQ: ", dims(), " dimensions, expected 1 to ", max_dims);
     }
-    check_bits("RaBitQ", bits);
+    check_code_bits("RaBitQ", bits);
     if (!view(centre_).allFinite()) fail("RaBitQ: the centre is not finite");
   }
 
@@ -88,7 +83,7 @@ class RaBitQ {
   /// Makes a query, [dims()], ready, in codes of `bits`. Throws Error as `encode`, and for bits not
   /// in 1..8.
   [[nodiscard]] RaBitQQuery encode_query(std::span<const float> query, int bits) const {
-    check_bits("query", bits);
+    check_code_bits("query", bits);
     RaBitQQuery result;
     result.bits = bits;
     result.code = AlignedBuffer(static_cast<std::size_t>(nibble::code_bytes(dims(), bits)));
@@ -103,9 +98,7 @@ class RaBitQ {
   /// The estimate of <query, vector>, from the distance of their codes.
   [[nodiscard]] float inner_product(const RaBitQQuery& query, const RaBitQCorrection& row,
                                     std::int32_t distance) const noexcept {
-    // The most that a product of codes can be, below 2^31; so is the difference from it.
-    const auto most =
-        static_cast<std::int32_t>(dims() * ((1 << bits_) - 1) * ((1 << query.bits) - 1));
+    const std::int32_t most = largest_code_product(dims(), bits_, query.bits);
     const auto product = static_cast<float>((most - distance) - distance);
     return query.centre_product + row.centre_product + query.scale * row.scale * product;
   }
@@ -113,12 +106,6 @@ class RaBitQ {
  private:
   [[nodiscard]] static Eigen::Map<const Eigen::VectorXf> view(std::span<const float> vector) {
     return {vector.data(), static_cast<Index>(vector.size())};
-  }
-
-  static void check_bits(const char* what, int bits) {
-    if (bits < 1 || bits > max_code_bits) {
-      fail(what, ": codes of ", bits, " bits, expected 1 to ", max_code_bits);
-    }
   }
 
   [[nodiscard]] RaBitQCorrection encode(std::span<const float> vector, int bits, std::uint8_t* code,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -32,63 +33,65 @@ using RowFilter = std::function<bool(std::uint64_t id, std::int64_t row)>;
 /// Queries ready for a scan; they share the width of their codes.
 class ScanQueries {
  public:
-  /// `query_bits`: of the queries' codes, 1 to 8; plain sign bits are compared with sign bits.
-  /// Throws Error where a query has other dimensions than the rows, or is not finite.
+  /// `query_bits`: of the queries' codes, 1 to 8. Throws Error for others, and where a query has
+  /// other dimensions than the rows, or is not finite.
   ScanQueries(const Vectors& queries, const RowEncoder& encoder, int query_bits, ExecutorRef pool)
-      : encoder_(&encoder), bits_(encoder.rabitq() == nullptr ? 1 : query_bits) {
+      : bits_(query_bits) {
     const Index dims = encoder.parameters().dims;
     if (queries.cols() != dims) {
       fail("queries of ", queries.cols(), " dimensions, the index has ", dims);
     }
-    stride_ = nibble::code_bytes(dims, bits_);
+    check_code_bits("query", query_bits);
+    stride_ = nibble::code_bytes(dims, query_bits);
+    most_ = largest_code_product(dims, query_bits, std::max(encoder.parameters().code_bits, 1));
     codes_.resize(static_cast<std::size_t>(queries.rows() * stride_));
-    if (encoder.rabitq() != nullptr) prepared_.resize(static_cast<std::size_t>(queries.rows()));
+    terms_.resize(static_cast<std::size_t>(queries.rows()));
     pool.run(queries.rows(), [&](Index i, int) {
       const std::span query(queries.row(i).data(), static_cast<std::size_t>(dims));
       if (!queries.row(i).allFinite()) fail("query ", i, ": is not finite");
       std::uint8_t* code = codes_.data() + i * stride_;
+      Terms& terms = terms_[static_cast<std::size_t>(i)];
       if (encoder.rabitq() == nullptr) {
-        pack_signs(query, code);
+        OddLevelScratch scratch;
+        static_cast<void>(encode_odd_levels(query, query_bits, code, scratch));
+        const double squared_norms = scratch.levels.square().sum() * static_cast<double>(dims);
+        terms.scale = static_cast<float>(1 / std::sqrt(squared_norms));
       } else {
-        RaBitQQuery& prepared = prepared_[static_cast<std::size_t>(i)];
-        prepared = encoder.rabitq()->encode_query(query, bits_);
+        const RaBitQQuery prepared = encoder.rabitq()->encode_query(query, query_bits);
         std::copy_n(prepared.data(), stride_, code);
+        terms = {prepared.scale, prepared.centre_product};
       }
     });
   }
 
-  [[nodiscard]] Index count() const noexcept { return static_cast<Index>(codes_.size()) / stride_; }
+  [[nodiscard]] Index count() const noexcept { return static_cast<Index>(terms_.size()); }
 
   /// Some of the codes, for the kernel.
   [[nodiscard]] BitPlanes codes(Index first, Index count) const noexcept {
     return {codes_.data() + first * stride_, count, stride_, bits_};
   }
 
-  /// The scores of some rows by their distances: estimated inner products, or for plain sign bits
-  /// the cosine of the angle between the two sign vectors.
-  void score(Index query, const RowSpan& rows, Index first, std::span<const std::int32_t> distances,
-             float* scores) const noexcept {
-    if (rows.corrections == nullptr) {
-      const auto dims = static_cast<float>(encoder_->parameters().dims);
-      for (std::size_t i = 0; i < distances.size(); ++i) {
-        scores[i] = 1 - 2 * static_cast<float>(distances[i]) / dims;
-      }
-      return;
-    }
-    const RaBitQ& rabitq = *encoder_->rabitq();
-    const RaBitQQuery& prepared = prepared_[static_cast<std::size_t>(query)];
-    const RaBitQCorrection* corrections = rows.corrections + first;
-    for (std::size_t i = 0; i < distances.size(); ++i) {
-      scores[i] = rabitq.inner_product(prepared, corrections[i], distances[i]);
-    }
+  /// The scores of some rows by their distances, [count] each: with RaBitQ the estimated inner
+  /// products, for plain sign bits the cosine of the angle between the query's code and the row's.
+  /// Returns whether one is the threshold or more.
+  [[nodiscard]] bool score(Index query, const std::int32_t* distances,
+                           const RaBitQCorrection* corrections, Index count, float threshold,
+                           float* scores, const SearchKernels& kernels) const noexcept {
+    const Terms& terms = terms_[static_cast<std::size_t>(query)];
+    return kernels.score_codes({distances, corrections, count, most_, terms.scale,
+                                terms.centre_product, threshold, scores});
   }
 
  private:
-  const RowEncoder* encoder_;
+  struct Terms {
+    float scale = 0, centre_product = 0;  // as RaBitQQuery's
+  };
+
   int bits_;
   Index stride_ = 0;
+  std::int32_t most_ = 0;
   std::vector<std::uint8_t> codes_;  // [queries][stride]
-  std::vector<RaBitQQuery> prepared_;
+  std::vector<Terms> terms_;
 };
 
 namespace scan_detail {
@@ -139,10 +142,14 @@ inline constexpr Index queries_at_once = 64;  // that share a pass over the code
                                    code_bytes / planes,
                                    distances,
                                    block_rows});
+        const RaBitQCorrection* corrections =
+            rows.corrections == nullptr ? nullptr : rows.corrections + first;
         for (Index q = 0; q < group; ++q) {
           float scores[block_rows];
-          queries.score(begin + q, rows, first,
-                        {distances + q * block_rows, static_cast<std::size_t>(block)}, scores);
+          if (!queries.score(begin + q, distances + q * block_rows, corrections, block,
+                             nearest[q].threshold(), scores, kernels)) {
+            continue;
+          }
           for (Index i = 0; i < block; ++i) {
             if (scores[i] < nearest[q].threshold()) continue;
             const Neighbour candidate{rows.ids[first + i], scores[i], rows.first_row + first + i};
