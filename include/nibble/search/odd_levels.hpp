@@ -10,6 +10,7 @@
 #include <Eigen/Core>
 
 #include <nibble/core/checked.hpp>
+#include <nibble/core/error.hpp>
 #include <nibble/search/sign_codes.hpp>
 
 namespace nibble {
@@ -20,6 +21,13 @@ inline constexpr int max_code_bits = 8;
 /// Bytes of a code, // [bits][sign_bytes(dims)], the most significant bits first.
 [[nodiscard]] constexpr Index code_bytes(Index dims, int bits) noexcept {
   return bits * sign_bytes(dims);
+}
+
+/// Throws Error, naming what the codes are of, for bits not in 1..max_code_bits.
+inline void check_code_bits(const char* what, int bits) {
+  if (bits < 1 || bits > max_code_bits) {
+    fail(what, ": codes of ", bits, " bits, expected 1 to ", max_code_bits);
+  }
 }
 
 namespace odd_levels_detail {
