@@ -245,8 +245,8 @@ TEST_CASE("damaged and lying lists are refused", "[index_lists]") {
   said(forge([](Runs& runs, Record&, Header&) { runs.back().list = list_count; }), "not in order");
   said(forge([](Runs& runs, Record&, Header&) { runs[1].end = runs[0].end; }), "not in order");
   said(forge([](Runs& runs, Record&, Header&) { ++runs.back().end; }), "hold 41 rows");
-  said(forge([](Runs&, Record& record, Header&) { record.runs = 1ULL << 60; }), "do not fit");
-  said(forge([](Runs&, Record& record, Header&) { record.runs = 0; }), "hold 0 rows");
+  said(forge([](Runs&, Record& header, Header&) { header.runs = 1ULL << 60; }), "do not fit");
+  said(forge([](Runs&, Record& header, Header&) { header.runs = 0; }), "hold 0 rows");
   said(forge([](Runs&, Record&, Header& file) { file.lists = 0xFFFFFFFFU; }), "not one of an index");
   said(forge([](Runs&, Record&, Header& file) { file.lists = 1U << 20; }), "the parameters at");
 }
