@@ -5,7 +5,6 @@
 #include <iostream>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +13,7 @@
 
 #include "common/console.hpp"
 #include "common/options.hpp"
+#include "common/output_folder.hpp"
 #include "common/plot.hpp"
 #include "common/report.hpp"
 #include "common/run_main.hpp"
@@ -144,21 +144,10 @@ std::string make_plot(const std::vector<Row>& rows, const std::string& title,
   return plot_svg(title, subtitle, points);
 }
 
-/// Refuses an output folder that cannot be, before the long work.
-void check_output(const std::filesystem::path& folder) {
-  std::error_code code;
-  if (folder.empty() || std::filesystem::is_directory(folder, code)) return;
-  if (std::filesystem::exists(folder, code)) fail(path_text(folder), ": exists and is no folder");
-  const auto parent = (std::filesystem::absolute(folder) / "").parent_path().parent_path();
-  if (!std::filesystem::is_directory(parent, code)) {
-    fail(path_text(folder), ": the folder that it should be in does not exist");
-  }
-}
-
 void compare(const Options& options) {
   Console console;
   ThreadPool pool(options.common.threads);
-  check_output(options.output);
+  check_output_folder(options.output);
   const ModelFolder model(options.model);
   (void)model.float_tensors();  // an error, before the long work, where it is quantized already
   const std::vector<TokenId> tokens = encode_file(model, options.text);
@@ -194,9 +183,7 @@ void compare(const Options& options) {
              " activations, ", options.run.kv, " KV");
   if (!options.output.empty()) {
     const std::filesystem::path folder = options.output;
-    std::error_code code;
-    std::filesystem::create_directory(folder, code);
-    if (code) fail(path_text(folder), ": cannot be created: ", code.message());
+    make_output_folder(folder);
     write_text_file(folder / "compare.json", json_text(json));
     write_text_file(folder / "compare.md", markdown_table(table));
     write_text_file(

@@ -15,14 +15,12 @@
 #include <nibble/dispatch/dispatch.hpp>
 #include <nibble/nibble.hpp>
 
-#include "common/clustered_vectors.hpp"
 #include "common/console.hpp"
-#include "common/machine_limits.hpp"
 #include "common/options.hpp"
 #include "common/passage_folder.hpp"
 #include "common/report.hpp"
 #include "common/run_main.hpp"
-#include "common/speed.hpp"
+#include "common/search_bench.hpp"
 #include "common/text_embedder.hpp"
 
 namespace {
@@ -39,7 +37,7 @@ struct Options {
   std::vector<std::uint64_t> ids;
   int bits = 1;
   std::string kept{kept_vectors_names[static_cast<std::size_t>(KeptVectors::Int8)]};
-  Index dims = 0, lists = 0, rows = 100000, clusters = 1000;
+  Index dims = 0, lists = 0;
   SearchOptions search;
   CommonOptions common;
 
@@ -313,81 +311,6 @@ void run_verify(const Options& options) {
   }
 }
 
-/// Share of the exact `count` nearest that are found.
-double recall_of(const std::vector<std::vector<Neighbour>>& found, const Matrix& vectors,
-                 const Matrix& queries, std::size_t count) {
-  double hits = 0;
-  for (Index q = 0; q < queries.rows(); ++q) {
-    const Eigen::VectorXf exact = vectors * queries.row(q).transpose();
-    Nearest nearest(count);
-    for (Index i = 0; i < exact.size(); ++i) {
-      nearest.add({static_cast<std::uint64_t>(i), exact[i], i});
-    }
-    for (const Neighbour& each : found[static_cast<std::size_t>(q)]) {
-      hits += std::ranges::find(nearest.kept(), each.id, &Neighbour::id) != nearest.kept().end();
-    }
-  }
-  return hits / static_cast<double>(count) / static_cast<double>(queries.rows());
-}
-
-void run_bench(const Options& options) {
-  Console console;
-  ThreadPool pool(options.common.threads);
-  constexpr Index batch = 64;
-  const Index dims = options.dims == 0 ? 1024 : options.dims;
-  const Progress progress = console.progress();
-  report(progress, "made vectors", 0, 3);
-  const Matrix all = clustered_vectors(options.rows + batch, dims, options.clusters, 1, pool);
-  const Matrix vectors = all.topRows(options.rows), queries = all.bottomRows(batch);
-  report(progress, "index", 1, 3);
-  BinaryIndex index = make_index(options, vectors, pool, progress);
-  std::vector<std::uint64_t> ids;
-  for (Index i = 0; i < options.rows; ++i) ids.push_back(static_cast<std::uint64_t>(i));
-  const Stopwatch stopwatch;
-  index.add(ids, vectors, pool);
-  const double add_seconds = stopwatch.seconds();
-
-  report(progress, "searches", 2, 3);
-  const SearchKernels& kernels = dispatch::best_search();
-  const auto search = [&](Index count) {
-    return index.search(queries.topRows(count), options.search, pool, kernels);
-  };
-  const MachineLimits machine(dispatch::best().isa, pool.size());
-  const double one = median_seconds([&] { static_cast<void>(search(1)); });
-  const double read = machine.read_bandwidth();
-  const double many = median_seconds([&] { static_cast<void>(search(batch)); });
-  const double recall = recall_of(search(batch), vectors, queries, options.search.count);
-  report(progress, "searches", 3, 3);
-
-  const double code_bytes =
-      static_cast<double>(options.rows) *
-      static_cast<double>(nibble::code_bytes(dims, std::max(options.bits, 1)) +
-                          (options.bits > 0 ? 8 : 0));
-  Json json = describe_search("clustered vectors", pool);
-  json["rows"] = options.rows;
-  json["dims"] = dims;
-  json["bits"] = options.bits;
-  json["kept"] = options.kept;
-  json["oversampling"] = options.search.oversampling;
-  json["bytes_per_row"] = static_cast<double>(index.bytes()) / static_cast<double>(options.rows);
-  json["adds_per_second"] = static_cast<double>(options.rows) / add_seconds;
-  json["recall"] = recall;
-  json["seconds_per_query"] = one;
-  json["seconds_per_query_of_64"] = many / static_cast<double>(batch);
-  json["read_bytes_per_second"] = code_bytes / one;
-  json["share_of_read_bandwidth"] = code_bytes / one / read;
-  if (options.common.json) {
-    std::cout << json_text(json);
-  } else {
-    std::cout << options.rows << " x " << dims << " dims, " << options.bits << " bits, "
-              << fixed(static_cast<double>(index.bytes()) / static_cast<double>(options.rows), 1)
-              << " bytes a row\nrecall@" << options.search.count << ' ' << fixed(recall, 4)
-              << "\none query " << significant(1e3 * one) << " ms, "
-              << fixed(code_bytes / one / read, 2) << " of the read bandwidth; one of 64 "
-              << significant(1e3 * many / static_cast<double>(batch)) << " ms\n";
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -420,16 +343,10 @@ int main(int argc, char** argv) {
   CLI::App* verify = options.add_command(app, "verify", "Compares an index with its checksums");
   options.add_folder(*verify);
 
-  CLI::App* bench = options.add_command(app, "bench", "Measures recall and speed on made vectors");
-  bench->add_option("--rows", options.rows, "Vectors")->check(at_least(100))->capture_default_str();
-  bench->add_option("--dims", options.dims, "Dimensions; 0: 1024")
-      ->check(at_least(0))
-      ->capture_default_str();
-  bench->add_option("--clusters", options.clusters, "Clusters that the vectors lie in")
-      ->check(at_least(1))
-      ->capture_default_str();
-  options.add_code_options(*bench);
-  options.add_search_options(*bench);
+  CLI::App* bench = app.add_subcommand("bench", "Compares codes: recall, size, speed");
+  SearchBenchOptions bench_options;
+  bench_options.model = options.model;
+  add_search_bench_options(*bench, bench_options);
 
   app.footer(
       "Each command has its own --help; all take --json and --threads.\n"
@@ -447,6 +364,6 @@ int main(int argc, char** argv) {
       run_query(options);
     }
     if (verify->parsed()) run_verify(options);
-    if (bench->parsed()) run_bench(options);
+    if (bench->parsed()) run_search_bench(bench_options);
   });
 }

@@ -14,9 +14,10 @@ namespace nibble::example {
 
 /// [rows][dims], of length 1. A row is the centre of one of `clusters` and a deviation of the same
 /// expected length, both normally distributed with variances that fall as 1 / (1 + i / 64) over the
-/// dimensions i, plus a mean that all share. The first rows are the same for any number of rows.
+/// dimensions i, plus a mean that all share. Row i depends on its number, `first` + i, alone.
 [[nodiscard]] inline Matrix clustered_vectors(Index rows, Index dims, Index clusters,
-                                              std::uint64_t seed, ExecutorRef pool) {
+                                              std::uint64_t seed, ExecutorRef pool,
+                                              Index first = 0) {
   const auto fill = [&](std::uint64_t stream, auto row) {
     Random random(seed * 0x100000000ULL + stream);
     for (Index i = 0; i < dims; ++i) {
@@ -32,7 +33,7 @@ namespace nibble::example {
   constexpr Index run = 256;
   pool.run(divide_up(rows, run), [&](Index task, int) {
     for (Index i = task * run; i < std::min(rows, (task + 1) * run); ++i) {
-      const auto stream = static_cast<std::uint64_t>(clusters + 1 + i);
+      const auto stream = static_cast<std::uint64_t>(clusters + 1 + first + i);
       Random random(stream);
       const auto cluster = static_cast<Index>(random.next() % static_cast<std::uint64_t>(clusters));
       vectors.row(i) = centres.row(clusters) + centres.row(cluster);

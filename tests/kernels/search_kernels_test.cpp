@@ -1,8 +1,10 @@
 #include "nibble/kernels/search_kernels.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include <nibble/dispatch/dispatch.hpp>
@@ -100,34 +102,54 @@ TEST_CASE("the largest distance fits", "[search_kernels]") {
   }
 }
 
-TEST_CASE("sums of a query's components by sign bits", "[search_kernels]") {
+TEST_CASE("scores by distances, and whether one reaches the threshold", "[search_kernels]") {
   test::Random random(132);
-  for (Index row_bytes = 1; row_bytes <= 40; ++row_bytes) {
-    CAPTURE(row_bytes);
-    constexpr Index count = 3;
-    const auto rows = random_codes(random, count * row_bytes);
-    auto query = test::random_floats(random, round_up(8 * row_bytes, Index{16}));
-    for (std::size_t i = static_cast<std::size_t>(8 * row_bytes); i < query.size(); ++i) {
-      query[i] = 0;
+  for (Index count = 1; count <= 70; ++count) {
+    CAPTURE(count);
+    const auto floats = test::random_floats(random, 2 * count + 3);
+    CodeScoreTask task;
+    task.count = count;
+    task.most = test::random_integer<std::int32_t>(random, 1, 8 * max_plane_bytes * 255 * 255);
+    task.scale = 1e-3F * floats[0];
+    task.centre_product = floats[1];
+    std::vector<std::int32_t> distances;
+    std::vector<RaBitQCorrection> corrections;
+    for (Index i = 0; i < count; ++i) {
+      distances.push_back(test::random_integer<std::int32_t>(random, 0, task.most));
+      const auto at = static_cast<std::size_t>(2 * i);
+      corrections.push_back({floats[at + 2], floats[at + 3]});
     }
-    for (const SearchKernels* table : search_tables()) {
-      CAPTURE(table->isa);
-      std::vector<float> sums(count + 1, -1.0F);
-      table->sign_sums({query.data(), rows.data(), count, row_bytes, row_bytes, sums.data()});
-      for (Index r = 0; r < count; ++r) {
-        double expected = 0, magnitude = 0;
-        for (Index i = 0; i < 8 * row_bytes; ++i) {
-          if (((rows[static_cast<std::size_t>(r * row_bytes + i / 8)] >> (i % 8)) & 1) == 0)
-            continue;
-          expected += query[static_cast<std::size_t>(i)];
-          magnitude += std::abs(query[static_cast<std::size_t>(i)]);
-        }
-        // A lane's sums, that of even and odd, and four of the tree.
-        const double roundings = static_cast<double>(divide_up(row_bytes, Index{4})) + 5;
-        CHECK(std::abs(sums[static_cast<std::size_t>(r)] - expected) <=
-              roundings * float_epsilon * (1 + 1e-5) * magnitude);
+    task.distances = distances.data();
+    for (const bool corrected : {false, true}) {
+      task.corrections = corrected ? corrections.data() : nullptr;
+      std::vector<double> expected, bounds;
+      for (std::size_t i = 0; i < distances.size(); ++i) {
+        const RaBitQCorrection row = corrected ? corrections[i] : RaBitQCorrection{1, 0};
+        const double product = task.most - 2.0 * distances[i];
+        const double scaled = static_cast<double>(task.scale) * row.scale * product;
+        expected.push_back(static_cast<double>(task.centre_product) + row.centre_product + scaled);
+        // Of the product to float32, of two products and of two sums.
+        bounds.push_back(
+            5 * float_epsilon *
+            (std::abs(task.centre_product) + std::abs(row.centre_product) + std::abs(scaled)));
       }
-      CHECK(sums.back() == -1.0F);
+      for (const SearchKernels* table : search_tables()) {
+        CAPTURE(table->isa);
+        std::vector<float> scores(distances.size() + 1, -1.0F);
+        task.scores = scores.data();
+        task.threshold = std::numeric_limits<float>::infinity();
+        CHECK_FALSE(table->score_codes(task));
+        for (std::size_t i = 0; i < distances.size(); ++i) {
+          CHECK(std::abs(scores[i] - expected[i]) <= bounds[i]);
+        }
+        CHECK(scores.back() == -1.0F);
+        scores.pop_back();
+        task.threshold = *std::ranges::max_element(scores);
+        CHECK(table->score_codes(task));
+        task.threshold = std::nextafter(task.threshold, std::numeric_limits<float>::infinity());
+        CHECK_FALSE(table->score_codes(task));
+        scores.push_back(0);
+      }
     }
   }
 }

@@ -43,19 +43,3 @@ TEMPLATE_LIST_TEST_CASE("the rest of a block reads nothing beyond", "[bit_count]
     CHECK(sums[0] == 0);
   }
 }
-
-TEMPLATE_LIST_TEST_CASE("add_where adds where a bit is set", "[bit_count]", test::Isas) {
-  using Floats = simd::Floats<TestType>;
-  test::Random random(72);
-  const auto addend = test::random_floats(random, simd::lane_count);
-  const auto before = test::random_floats(random, simd::lane_count);
-  for (const unsigned bits : {0x0000U, 0xFFFFU, 0x0001U, 0x8000U, 0xA5C3U}) {
-    float after[simd::lane_count];
-    simd::add_where(Floats::load(before.data()), static_cast<std::uint16_t>(bits),
-                    Floats::load(addend.data()))
-        .store(after);
-    for (std::size_t i = 0; i < 16; ++i) {
-      CHECK(after[i] == (((bits >> i) & 1U) != 0 ? before[i] + addend[i] : before[i]));
-    }
-  }
-}

@@ -73,6 +73,35 @@ inline void distances_of(const HammingTask& task, const std::uint8_t* query, con
   simd::store_bit_counts(total, distances);
 }
 
+/// Every query against every row, of more planes than one or not.
+template <simd::InstructionSet Isa, bool RowsHavePlanes>
+inline void all_distances(const HammingTask& task) noexcept {
+  constexpr auto at_once = static_cast<Index>(simd::bit_count_rows);
+  const BitPlanes& rows = task.rows;
+  for (Index first = 0; first < rows.count; first += at_once) {
+    const Index count = std::min(at_once, rows.count - first);
+    Rows pointers;
+    for (Index r = 0; r < at_once; ++r) {  // beyond the last row, the last once more
+      pointers[static_cast<std::size_t>(r)] =
+          rows.data + (first + std::min(r, count - 1)) * rows.stride;
+    }
+    for (Index line = 0; line < at_once * rows.stride; line += simd::cache_line) {
+      simd::prefetch<Isa>(pointers[0] + simd::prefetch_distance + line);
+    }
+    for (Index q = 0; q < task.queries.count; ++q) {
+      const std::uint8_t* query = task.queries.data + q * task.queries.stride;
+      std::int32_t* out = task.distances + q * task.distance_stride + first;
+      if (count == at_once) {
+        distances_of<Isa, RowsHavePlanes>(task, query, pointers, out);
+        continue;
+      }
+      std::int32_t distances[simd::bit_count_rows];
+      distances_of<Isa, RowsHavePlanes>(task, query, pointers, distances);
+      for (Index r = 0; r < count; ++r) out[r] = distances[r];
+    }
+  }
+}
+
 }  // namespace hamming_detail
 
 /// distances[q][r] = sum over planes i of query q and j of row r of 2^(I - 1 - i + J - 1 - j) times
@@ -87,31 +116,10 @@ inline void distances_of(const HammingTask& task, const std::uint8_t* query, con
 /// up to max_plane_bytes.
 template <simd::InstructionSet Isa>
 void hamming_distances(const HammingTask& task) noexcept {
-  constexpr auto at_once = static_cast<Index>(simd::bit_count_rows);
-  const auto distances_of = task.rows.planes == 1 ? &hamming_detail::distances_of<Isa, false>
-                                                  : &hamming_detail::distances_of<Isa, true>;
-  const BitPlanes& rows = task.rows;
-  for (Index first = 0; first < rows.count; first += at_once) {
-    const Index count = std::min(at_once, rows.count - first);
-    hamming_detail::Rows pointers;
-    for (Index r = 0; r < at_once; ++r) {  // beyond the last row, the last once more
-      pointers[static_cast<std::size_t>(r)] =
-          rows.data + (first + std::min(r, count - 1)) * rows.stride;
-    }
-    for (Index line = 0; line < at_once * rows.stride; line += simd::cache_line) {
-      simd::prefetch<Isa>(pointers[0] + simd::prefetch_distance + line);
-    }
-    for (Index q = 0; q < task.queries.count; ++q) {
-      const std::uint8_t* query = task.queries.data + q * task.queries.stride;
-      std::int32_t* out = task.distances + q * task.distance_stride + first;
-      if (count == at_once) {
-        distances_of(task, query, pointers, out);
-        continue;
-      }
-      std::int32_t distances[simd::bit_count_rows];
-      distances_of(task, query, pointers, distances);
-      for (Index r = 0; r < count; ++r) out[r] = distances[r];
-    }
+  if (task.rows.planes == 1) {
+    hamming_detail::all_distances<Isa, false>(task);
+  } else {
+    hamming_detail::all_distances<Isa, true>(task);
   }
 }
 

@@ -4,10 +4,10 @@
 
 #include <cstdint>
 
+#include <nibble/kernels/code_scores.hpp>
 #include <nibble/kernels/dot.hpp>
 #include <nibble/kernels/dot_products.hpp>
 #include <nibble/kernels/hamming.hpp>
-#include <nibble/kernels/sign_sums.hpp>
 
 namespace nibble {
 
@@ -15,7 +15,7 @@ namespace nibble {
 struct SearchKernels {
   const char* isa = nullptr;
   void (*hamming_distances)(const HammingTask& task) noexcept = nullptr;
-  void (*sign_sums)(const SignSumTask& task) noexcept = nullptr;
+  bool (*score_codes)(const CodeScoreTask& task) noexcept = nullptr;
   float (*dot)(const float* a, const float* b, Index size) noexcept = nullptr;
   float (*dot_int8)(const float* vector, const std::int8_t* code, Index size) noexcept = nullptr;
   void (*dot_products)(const DotProductTask& task) noexcept = nullptr;
@@ -24,7 +24,7 @@ struct SearchKernels {
 namespace search_kernels_detail {
 
 template <simd::InstructionSet Isa>
-inline constexpr SearchKernels table{Isa::name, &hamming_distances<Isa>, &sign_sums<Isa>,
+inline constexpr SearchKernels table{Isa::name, &hamming_distances<Isa>, &score_codes<Isa>,
                                      &nibble::dot<Isa>, &nibble::dot_int8<Isa>,
                                      &nibble::dot_products<Isa>};
 

@@ -24,8 +24,8 @@ namespace nibble {
 /// What is looked for.
 struct SearchOptions {
   std::size_t count = 10;
-  /// Bits of the queries' codes, 1 to 8; 0: 4 for codes of one bit, else 8. Plain sign bits are
-  /// compared with sign bits whatever it says.
+  /// Bits of the queries' codes, 1 to 8; 0: 4 for rows of one bit, else 8. With 1, plain sign bits
+  /// are compared with sign bits, so that scores are Hamming distances.
   int query_bits = 0;
   /// So many times `count` rows are taken by their codes and re-ranked by kept vectors; 0: none is
   /// re-ranked, and scores are those of the codes.
@@ -69,7 +69,7 @@ namespace index_search_detail {
   }
   if (options.probes < 1) fail("probes: expected 1 or more, found 0");
   const int query_bits = options.query_bits != 0     ? options.query_bits
-                         : parameters.code_bits == 1 ? 4
+                         : parameters.code_bits <= 1 ? 4
                                                      : 8;
   const bool reranked = options.oversampling > 0 && parameters.kept != KeptVectors::None;
   const auto most = static_cast<std::size_t>(table.rows() - table.removed_count());

@@ -30,6 +30,12 @@ inline void check_code_bits(const char* what, int bits) {
   }
 }
 
+/// The inner product of two codes of these widths whose distance is 0, the most that there is.
+[[nodiscard]] constexpr std::int32_t largest_code_product(Index dims, int bits_a,
+                                                          int bits_b) noexcept {
+  return static_cast<std::int32_t>(dims * ((1 << bits_a) - 1) * ((1 << bits_b) - 1));
+}
+
 namespace odd_levels_detail {
 
 /// Inner product and squared length that say how good a step is.

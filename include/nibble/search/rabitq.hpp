@@ -12,18 +12,13 @@
 
 #include <nibble/core/aligned_buffer.hpp>
 #include <nibble/core/error.hpp>
+#include <nibble/kernels/code_scores.hpp>
 #include <nibble/kernels/hamming.hpp>
 #include <nibble/search/odd_levels.hpp>
 #include <nibble/search/random_rotation.hpp>
 #include <nibble/search/sign_codes.hpp>
 
 namespace nibble {
-
-/// What is stored beside the code of a vector o, taken relative to the centre.
-struct RaBitQCorrection {
-  float scale = 0;           // |o|^2 / <code, o>; 0 for the centre itself
-  float centre_product = 0;  // <centre, o>
-};
 
 /// A query made ready to meet codes.
 struct RaBitQQuery {
@@ -114,9 +109,7 @@ class RaBitQ {
   /// The estimate of <query, vector>, from the distance of their codes.
   [[nodiscard]] float inner_product(const RaBitQQuery& query, const RaBitQCorrection& row,
                                     std::int32_t distance) const noexcept {
-    // The most that a product of codes can be, below 2^31; so is the difference from it.
-    const auto most =
-        static_cast<std::int32_t>(dims() * ((1 << bits_) - 1) * ((1 << query.bits) - 1));
+    const std::int32_t most = largest_code_product(dims(), bits_, query.bits);
     const auto product = static_cast<float>((most - distance) - distance);
     return query.centre_product + row.centre_product + query.scale * row.scale * product;
   }

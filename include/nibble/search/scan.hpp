@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -43,81 +44,84 @@ inline void check_queries(const Vectors& queries, const RowEncoder& encoder) {
 /// Queries ready for a scan; they share the width of their codes.
 class ScanQueries {
  public:
-  /// Room for some queries with codes of `query_bits`, 1 to 8; plain sign bits are compared with
-  /// sign bits. Throws Error for other widths.
+  /// Room for some queries with codes of `query_bits`, 1 to 8. Throws Error for other widths.
   ScanQueries(const RowEncoder& encoder, int query_bits, Index count)
-      : encoder_(&encoder), bits_(encoder.rabitq() == nullptr ? 1 : query_bits) {
+      : encoder_(&encoder), bits_(query_bits) {
     check_code_bits("query", query_bits);
-    stride_ = nibble::code_bytes(encoder.parameters().dims, bits_);
+    const IndexParameters& parameters = encoder.parameters();
+    stride_ = nibble::code_bytes(parameters.dims, query_bits);
+    most_ = largest_code_product(parameters.dims, query_bits, std::max(parameters.code_bits, 1));
     codes_.resize(static_cast<std::size_t>(count * stride_));
-    prepared_.resize(static_cast<std::size_t>(count));
+    terms_.resize(static_cast<std::size_t>(count));
   }
 
-  /// Throws Error as `check_queries` too.
+  /// Queries relative to the centre. Throws Error as `check_queries` too.
   ScanQueries(const Vectors& queries, const RowEncoder& encoder, int query_bits, ExecutorRef pool)
       : ScanQueries(encoder, query_bits, queries.rows()) {
     check_queries(queries, encoder);
     pool.run(queries.rows(), [&](Index i, int) {
       const std::span query(queries.row(i).data(), static_cast<std::size_t>(queries.cols()));
-      std::uint8_t* code = codes_.data() + i * stride_;
-      if (encoder.rabitq() == nullptr) {
-        pack_signs(query, code);
-      } else {
-        RaBitQQuery& prepared = prepared_[static_cast<std::size_t>(i)];
-        prepared = encoder.rabitq()->encode_query(query, bits_);
-        std::copy_n(prepared.data(), stride_, code);
-      }
+      RowEncoder::Scratch scratch;
+      if (encoder.rabitq() == nullptr) return set_signs(i, query, scratch);
+      const RaBitQQuery prepared = encoder.rabitq()->encode_query(query, bits_);
+      std::copy_n(prepared.data(), stride_, codes_.data() + i * stride_);
+      terms_[static_cast<std::size_t>(i)] = {prepared.scale, prepared.centre_product};
     });
   }
 
   /// Makes a query ready, as centroids are (`RowEncoder::turn`), for the rows of a list.
   void set_in_list(Index place, std::span<const float> query, Index list,
                    RowEncoder::Scratch& scratch) {
-    std::uint8_t* code = codes_.data() + place * stride_;
-    if (encoder_->rabitq() == nullptr) return pack_signs(query, code);
+    if (encoder_->rabitq() == nullptr) return set_signs(place, query, scratch);
     const std::span<const float> centroid = (*encoder_->centroids())[list];
-    const RaBitQCorrection correction =
-        encoder_->rabitq()->encode_rotated(query, centroid, bits_, code, scratch.rabitq);
-    RaBitQQuery& prepared = prepared_[static_cast<std::size_t>(place)];
-    prepared.bits = bits_;
-    prepared.scale = correction.scale;
+    const RaBitQCorrection correction = encoder_->rabitq()->encode_rotated(
+        query, centroid, bits_, codes_.data() + place * stride_, scratch.rabitq);
     const auto dims = static_cast<Index>(query.size());
-    prepared.centre_product = Eigen::Map<const Eigen::VectorXf>(query.data(), dims)
-                                  .dot(Eigen::Map<const Eigen::VectorXf>(centroid.data(), dims));
+    const float centre_product =
+        Eigen::Map<const Eigen::VectorXf>(query.data(), dims)
+            .dot(Eigen::Map<const Eigen::VectorXf>(centroid.data(), dims));
+    terms_[static_cast<std::size_t>(place)] = {correction.scale, centre_product};
   }
 
-  [[nodiscard]] Index count() const noexcept { return static_cast<Index>(prepared_.size()); }
+  [[nodiscard]] Index count() const noexcept { return static_cast<Index>(terms_.size()); }
 
   /// Some of the codes, for the kernel.
   [[nodiscard]] BitPlanes codes(Index first, Index count) const noexcept {
     return {codes_.data() + first * stride_, count, stride_, bits_};
   }
 
-  /// The scores of some rows by their distances: estimated inner products, or for plain sign bits
-  /// the cosine of the angle between the two sign vectors.
-  void score(Index query, const RowSpan& rows, Index first, std::span<const std::int32_t> distances,
-             float* scores) const noexcept {
-    if (rows.corrections == nullptr) {
-      const auto dims = static_cast<float>(encoder_->parameters().dims);
-      for (std::size_t i = 0; i < distances.size(); ++i) {
-        scores[i] = 1 - 2 * static_cast<float>(distances[i]) / dims;
-      }
-      return;
-    }
-    const RaBitQ& rabitq = *encoder_->rabitq();
-    const RaBitQQuery& prepared = prepared_[static_cast<std::size_t>(query)];
-    const RaBitQCorrection* corrections = rows.corrections + first;
-    for (std::size_t i = 0; i < distances.size(); ++i) {
-      scores[i] = rabitq.inner_product(prepared, corrections[i], distances[i]);
-    }
+  /// The scores of some rows by their distances, [count] each: with RaBitQ the estimated inner
+  /// products, for plain sign bits the cosine of the angle between the query's code and the row's.
+  /// Returns whether one is the threshold or more.
+  [[nodiscard]] bool score(Index query, const std::int32_t* distances,
+                           const RaBitQCorrection* corrections, Index count, float threshold,
+                           float* scores, const SearchKernels& kernels) const noexcept {
+    const Terms& terms = terms_[static_cast<std::size_t>(query)];
+    return kernels.score_codes({distances, corrections, count, most_, terms.scale,
+                                terms.centre_product, threshold, scores});
   }
 
  private:
+  /// For rows of plain sign bits.
+  void set_signs(Index place, std::span<const float> query, RowEncoder::Scratch& scratch) {
+    OddLevelScratch& levels = scratch.rabitq.levels;
+    static_cast<void>(
+        encode_odd_levels(query, bits_, codes_.data() + place * stride_, levels));
+    const double squared_norms =
+        levels.levels.square().sum() * static_cast<double>(query.size());
+    terms_[static_cast<std::size_t>(place)] = {static_cast<float>(1 / std::sqrt(squared_norms)), 0};
+  }
+
+  struct Terms {
+    float scale = 0, centre_product = 0;  // as RaBitQQuery's
+  };
+
   const RowEncoder* encoder_;
   int bits_;
   Index stride_ = 0;
+  std::int32_t most_ = 0;
   std::vector<std::uint8_t> codes_;  // [queries][stride]
-  std::vector<RaBitQQuery> prepared_;
+  std::vector<Terms> terms_;
 };
 
 namespace scan_detail {
@@ -141,11 +145,15 @@ void scan_rows(const ScanQueries& queries, Index begin, Index group, const RowSp
                                code_bytes / planes,
                                distances,
                                block_rows});
+    const RaBitQCorrection* corrections =
+        rows.corrections == nullptr ? nullptr : rows.corrections + first;
     for (Index q = 0; q < group; ++q) {
       Nearest& nearest = nearest_of(q);
       float scores[block_rows];
-      queries.score(begin + q, rows, first,
-                    {distances + q * block_rows, static_cast<std::size_t>(block)}, scores);
+      if (!queries.score(begin + q, distances + q * block_rows, corrections, block,
+                         nearest.threshold(), scores, kernels)) {
+        continue;
+      }
       for (Index i = 0; i < block; ++i) {
         if (scores[i] < nearest.threshold()) continue;
         const Neighbour candidate{rows.ids[first + i], scores[i], rows.first_row + first + i};

@@ -124,12 +124,6 @@ template <InstructionSet Isa>
   return {{_mm512_maskz_loadu_epi8(wanted, data)}};
 }
 
-template <InstructionSet Isa>
-[[nodiscard]] inline Floats<Isa> add_where(Avx512Vnni, const Floats<Isa>& sum, std::uint16_t bits,
-                                           const Floats<Isa>& addend) noexcept {
-  return {{_mm512_mask_add_ps(sum.registers[0], bits, sum.registers[0], addend.registers[0])}};
-}
-
 }  // namespace nibble::simd
 
 #endif

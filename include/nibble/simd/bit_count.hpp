@@ -111,22 +111,4 @@ inline void store_bit_counts(Portable, const BitCounts<Isa>& counts, std::int32_
   }
 }
 
-/// Adds `addend` in the lanes whose bit is set; bit i, from the least significant on, is lane i's.
-template <InstructionSet Isa>
-[[nodiscard]] inline Floats<Isa> add_where(const Floats<Isa>& sum, std::uint16_t bits,
-                                           const Floats<Isa>& addend) noexcept {
-  return add_where(Isa{}, sum, bits, addend);
-}
-
-template <InstructionSet Isa>
-[[nodiscard]] inline Floats<Isa> add_where(Portable, const Floats<Isa>& sum, std::uint16_t bits,
-                                           const Floats<Isa>& addend) noexcept {
-  static constexpr std::int32_t places[lane_count] = {
-      1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
-      1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
-  const Ints<Isa> set = Ints<Isa>::broadcast(bits) & Ints<Isa>::load(places);
-  const Ints<Isa> mask = (Ints<Isa>::broadcast(0) - set) >> 31;  // all ones where one is set
-  return sum + bitwise_cast<float>(bitwise_cast<std::int32_t>(addend) & mask);
-}
-
 }  // namespace nibble::simd
