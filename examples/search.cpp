@@ -16,6 +16,7 @@
 #include <nibble/nibble.hpp>
 
 #include "common/console.hpp"
+#include "common/list_bench.hpp"
 #include "common/options.hpp"
 #include "common/passage_folder.hpp"
 #include "common/report.hpp"
@@ -348,6 +349,12 @@ int main(int argc, char** argv) {
   bench_options.model = options.model;
   add_search_bench_options(*bench, bench_options);
 
+  CLI::App* bench_lists =
+      app.add_subcommand("bench-lists", "Compares numbers of probes: recall, rows read, speed");
+  ListBenchOptions list_options;
+  list_options.model = options.model;
+  add_list_bench_options(*bench_lists, list_options);
+
   app.footer(
       "Each command has its own --help; all take --json and --threads.\n"
       "Examples:\n"
@@ -365,5 +372,6 @@ int main(int argc, char** argv) {
     }
     if (verify->parsed()) run_verify(options);
     if (bench->parsed()) run_search_bench(bench_options);
+    if (bench_lists->parsed()) run_list_bench(list_options);
   });
 }
