@@ -67,13 +67,46 @@ TEST_CASE("search's errors") {
                 "dims: expected 1 to 1024, found 2000");
 }
 
-TEST_CASE("search measures itself") {
-  const auto json = run_program("search", {"bench", "--rows", "1000", "--dims", "64", "--bits", "4",
-                                           "--clusters", "20", "--json"})
-                        .json();
+TEST_CASE("search measures itself on made vectors") {
+  const TemporaryDirectory scratch;
+  const std::string out = scratch / "out";
+  const auto json =
+      run_program("search", {"bench", "--rows", "1000", "--dims", "64", "--bits", "0,4",
+                             "--clusters", "20", "--repeat", "1", "--output", out, "--json"})
+          .json();
   CHECK(json["rows"] == 1000);
-  CHECK(json["bytes_per_row"] == 4 * 8 + 8 + 8 + 64);
-  CHECK(json["recall"] > 0.5);
-  CHECK(json["seconds_per_query"] > 0);
-  CHECK(json["share_of_read_bandwidth"] > 0);
+  REQUIRE(json["codes"].size() == 2);
+  CHECK(json["codes"][0]["bytes_per_row"] == 8 + 8 + 64);
+  const auto& code = json["codes"][1];
+  CHECK(code["bytes_per_row"] == 4 * 8 + 8 + 8 + 64);
+  CHECK(code["scanned_bytes_per_row"] == 4 * 8 + 8);
+  CHECK(code["recall"] > 0.5);
+  CHECK(code["recall_4x"] >= code["recall"]);
+  for (const char* key : {"adds_per_second", "open_seconds", "seconds_per_query",
+                          "seconds_per_query_of_64", "share_of_read_bandwidth"}) {
+    CAPTURE(key);
+    CHECK(code[key] > 0);
+  }
+  CHECK(nibble::parse_json(nibble::read_text_file(out + "/bench.json"), "bench.json") == json);
+  CHECK_THAT(nibble::read_text_file(out + "/bench.md"),
+             Catch::Matchers::ContainsSubstring("| sign bits | 80 |"));
+  CHECK_THAT(nibble::read_text_file(out + "/bench.svg"),
+             Catch::Matchers::ContainsSubstring("recall@10"));
+}
+
+TEST_CASE("search measures recall on a text") {
+  const TemporaryDirectory scratch;
+  const std::string text = scratch / "text.txt";
+  nibble::write_text_file(text, nibble::read_text_file(shipped_text()).substr(0, 60000));
+  const auto json =
+      run_program("search", {"bench", "--text", text, "--model", embedding_model(), "--dims", "128",
+                             "--bits", "1", "--seeds", "2", "--json"})
+          .json();
+  CHECK(json["rows"] > 100);
+  CHECK(json["dims"] == 128);
+  const auto& code = json["codes"][0];
+  CHECK(code["recall"] > 0.4);
+  CHECK(code["recall_deviation"] > 0);
+  CHECK(code["recall_2x"] > code["recall"]);
+  CHECK(code["recall_4x"] > code["recall_2x"]);
 }

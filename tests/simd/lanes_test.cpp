@@ -62,6 +62,17 @@ TEMPLATE_LIST_TEST_CASE("lanes load, store and broadcast", "[lanes]", Isas) {
   CHECK(std::count(sevens.begin(), sevens.end(), -7) == lane_count);
 }
 
+TEMPLATE_LIST_TEST_CASE("pairs are taken apart", "[lanes]", Isas) {
+  std::array<float, 2 * lane_count + 1> data{};
+  std::iota(data.begin(), data.end(), 1.0F);
+  const auto pairs = nibble::simd::load_pairs<TestType>(data.data() + 1);  // any address
+  const auto first = values_of(pairs.first), second = values_of(pairs.second);
+  for (std::size_t i = 0; i < lane_count; ++i) {
+    CHECK(first[i] == data[1 + 2 * i]);
+    CHECK(second[i] == data[2 + 2 * i]);
+  }
+}
+
 TEMPLATE_LIST_TEST_CASE("float arithmetic is that of each lane", "[lanes]", Isas) {
   Random random(4);
   int failures = 0;

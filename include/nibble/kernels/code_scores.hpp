@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include <nibble/core/checked.hpp>
 #include <nibble/simd/simd.hpp>
@@ -15,6 +14,7 @@ struct RaBitQCorrection {
   float scale = 0;           // |o|^2 / <code, o>; 0 for the centre itself
   float centre_product = 0;  // <centre, o>
 };
+static_assert(sizeof(RaBitQCorrection) == 2 * sizeof(float));
 
 /// What the distances of one query from some rows become scores by.
 struct CodeScoreTask {
@@ -32,64 +32,70 @@ namespace code_scores_detail {
 
 inline constexpr Index rows_at_once = simd::lane_count;
 
-/// Sixteen scores. Loops of a fixed length over arrays of their own, which compilers turn into
-/// vectors of whatever width there is.
+/// Sixteen scores. The top bits of `below` stay set where they are below the threshold.
 template <simd::InstructionSet Isa, bool Corrected>
-[[nodiscard]] inline bool score_some(const CodeScoreTask& task, const std::int32_t* distances,
-                                     const RaBitQCorrection* corrections, float* scores) noexcept {
-  float block[rows_at_once];
-  for (Index i = 0; i < rows_at_once; ++i) {
-    const auto product = static_cast<float>((task.most - distances[i]) - distances[i]);
-    if constexpr (Corrected) {
-      block[i] = task.centre_product + corrections[i].centre_product +
-                 task.scale * corrections[i].scale * product;
-    } else {
-      block[i] = task.centre_product + task.scale * product;
-    }
+inline void score_some(const CodeScoreTask& task, const std::int32_t* distances,
+                       const RaBitQCorrection* corrections, float* scores,
+                       simd::Words<Isa>& below) noexcept {
+  using Floats = simd::Floats<Isa>;
+  using Ints = simd::Ints<Isa>;
+  const Ints some = Ints::load(distances);
+  const Floats products = to_float((Ints::broadcast(task.most) - some) - some);
+  Floats scales = Floats::broadcast(task.scale);
+  Floats centre_products = Floats::broadcast(task.centre_product);
+  if constexpr (Corrected) {
+    const auto rows = simd::load_pairs<Isa>(&corrections->scale);
+    scales = scales * rows.first;
+    centre_products = centre_products + rows.second;
   }
-  int near = 0;
-  for (Index i = 0; i < rows_at_once; ++i) near |= block[i] >= task.threshold ? 1 : 0;
-  std::memcpy(scores, block, sizeof block);
-  return near != 0;
+  const Floats values = fma(scales, products, centre_products);
+  values.store(scores);
+  below = below & simd::bitwise_cast<std::uint32_t>(values - Floats::broadcast(task.threshold));
 }
 
 template <simd::InstructionSet Isa, bool Corrected>
 [[nodiscard]] inline bool score_all(const CodeScoreTask& task) noexcept {
-  bool near = false;
+  constexpr std::uint32_t sign_bit = 0x80000000U;
+  auto below = simd::Words<Isa>::broadcast(sign_bit);
   Index first = 0;
   for (; first + rows_at_once <= task.count; first += rows_at_once) {
+    const RaBitQCorrection* corrections = nullptr;
     if constexpr (Corrected) {
-      const auto* ahead = reinterpret_cast<const std::uint8_t*>(task.corrections + first);
+      corrections = task.corrections + first;
+      const auto* ahead = reinterpret_cast<const std::uint8_t*>(corrections);
       constexpr auto bytes = rows_at_once * static_cast<Index>(sizeof(RaBitQCorrection));
       for (Index line = 0; line < bytes; line += simd::cache_line) {
         simd::prefetch<Isa>(ahead + simd::prefetch_distance + line);
       }
     }
-    near |= score_some<Isa, Corrected>(task, task.distances + first,
-                                       Corrected ? task.corrections + first : nullptr,
-                                       task.scores + first);
+    score_some<Isa, Corrected>(task, task.distances + first, corrections, task.scores + first,
+                               below);
   }
-  if (first == task.count) return near;
-  // The rest is padded by its last row.
-  std::int32_t distances[rows_at_once];
-  RaBitQCorrection corrections[rows_at_once];
-  float scores[rows_at_once];
-  for (Index i = 0; i < rows_at_once; ++i) {
-    const Index row = std::min(first + i, task.count - 1);
-    distances[i] = task.distances[row];
-    if constexpr (Corrected) corrections[i] = task.corrections[row];
+  if (first < task.count) {
+    // The rest is filled up with its last row.
+    std::int32_t distances[rows_at_once];
+    RaBitQCorrection corrections[rows_at_once];
+    float scores[rows_at_once];
+    for (Index i = 0; i < rows_at_once; ++i) {
+      const Index row = std::min(first + i, task.count - 1);
+      distances[i] = task.distances[row];
+      if constexpr (Corrected) corrections[i] = task.corrections[row];
+    }
+    score_some<Isa, Corrected>(task, distances, corrections, scores, below);
+    for (Index i = 0; i < task.count - first; ++i) task.scores[first + i] = scores[i];
   }
-  near |= score_some<Isa, Corrected>(task, distances, corrections, scores);
-  for (Index i = 0; i < task.count - first; ++i) task.scores[first + i] = scores[i];
-  return near;
+  const std::uint32_t all_below =
+      simd::reduce(Isa{}, below, [](const auto& a, const auto& b) { return a & b; });
+  return all_below != sign_bit;
 }
 
 }  // namespace code_scores_detail
 
 /// With c_r the correction of row r, scores[r] = centre_product + c_r.centre_product + scale *
 /// c_r.scale * (most - 2 distances[r]), where most - 2 distances[r] is the inner product of the
-/// codes (see `hamming_distances`). Returns whether one is the threshold or more: few blocks of
-/// rows are, once the nearest so far are near enough.
+/// codes (see `hamming_distances`). Returns whether one is the threshold or more (maybe
+/// also for one that is not a number): in few blocks of rows is one, once the nearest so far are
+/// near enough.
 template <simd::InstructionSet Isa>
 [[nodiscard]] bool score_codes(const CodeScoreTask& task) noexcept {
   return task.corrections == nullptr ? code_scores_detail::score_all<Isa, false>(task)

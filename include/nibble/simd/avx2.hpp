@@ -84,6 +84,21 @@ template <InstructionSet Isa, LaneType T, class Combine>
   return combine(combine(lanes[0], lanes[2]), combine(lanes[1], lanes[3]));
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline Pairs<Isa> load_pairs(Avx2, const float* data, Floats<Isa>) noexcept {
+  // Shuffles take from each half in turn; the permutation sorts that.
+  const auto take = [&](auto i, auto part) -> typename Floats<Isa>::Register {
+    const __m256 low = _mm256_loadu_ps(data + 16 * i);
+    const __m256 high = _mm256_loadu_ps(data + 16 * i + 8);
+    const __m256 mixed = _mm256_shuffle_ps(low, high, part == 0 ? 0x88 : 0xDD);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xD8));
+  };
+  using First = std::integral_constant<int, 0>;
+  using Second = std::integral_constant<int, 1>;
+  return {Floats<Isa>::build([&](auto i) { return take(i, First{}); }),
+          Floats<Isa>::build([&](auto i) { return take(i, Second{}); })};
+}
+
 template <LaneType T, InstructionSet Isa, class Combine>
 [[nodiscard]] inline T reduce(Avx2, const Lanes<T, Isa>& value, Combine combine) noexcept {
   using Eight = xsimd::batch<T, xsimd::avx2>;

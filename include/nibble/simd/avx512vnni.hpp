@@ -62,6 +62,17 @@ inline void store_half(Avx512Vnni, const Floats<Isa>& value, BFloat16* data) noe
                       _mm512_cvtepi32_epi16(_mm512_srli_epi32(result, 16)));
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline Pairs<Isa> load_pairs(Avx512Vnni, const float* data, Floats<Isa>) noexcept {
+  const __m512i evens =
+      _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
+  const __m512 low = _mm512_loadu_ps(data);
+  const __m512 high = _mm512_loadu_ps(data + lane_count);
+  return {{{_mm512_permutex2var_ps(low, evens, high)}},
+          {{_mm512_permutex2var_ps(low, odds, high)}}};
+}
+
 template <LaneType T, InstructionSet Isa, class Combine>
 [[nodiscard]] inline T reduce(Avx512Vnni, const Lanes<T, Isa>& value, Combine combine) noexcept {
   using Eight = xsimd::batch<T, xsimd::avx2>;

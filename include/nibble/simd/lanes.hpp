@@ -140,6 +140,29 @@ template <LaneType T, InstructionSet Isa>
   return Lanes<T, Isa>::build([&](auto i) { return Register(a.registers[i] << bits); });
 }
 
+/// Sixteen pairs of numbers, taken apart.
+template <InstructionSet Isa>
+struct Pairs {
+  Floats<Isa> first, second;
+};
+
+/// From 32 numbers at any address: first, second, first, second, ...
+template <InstructionSet Isa>
+[[nodiscard]] inline Pairs<Isa> load_pairs(const float* data) noexcept {
+  return load_pairs(Isa{}, data, Floats<Isa>{});
+}
+
+/// `Floats<Isa>` is passed for its type alone.
+template <InstructionSet Isa>
+[[nodiscard]] inline Pairs<Isa> load_pairs(Portable, const float* data, Floats<Isa>) noexcept {
+  float first[lane_count], second[lane_count];
+  for (int i = 0; i < lane_count; ++i) {
+    first[i] = data[2 * i];
+    second[i] = data[2 * i + 1];
+  }
+  return {Floats<Isa>::load(first), Floats<Isa>::load(second)};
+}
+
 /// The same bits as another type.
 template <LaneType To, LaneType From, InstructionSet Isa>
 [[nodiscard]] inline Lanes<To, Isa> bitwise_cast(const Lanes<From, Isa>& value) noexcept {

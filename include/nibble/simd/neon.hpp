@@ -11,6 +11,7 @@
 #include <concepts>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include <nibble/simd/bit_count.hpp>
 #include <nibble/simd/dot4.hpp>
@@ -22,6 +23,16 @@ namespace nibble::simd {
 template <InstructionSet Isa>
 inline void prefetch(Generic, const void* address, Isa) noexcept {
   __builtin_prefetch(address, 0, 2);  // to be read; kept from the second level on
+}
+
+template <InstructionSet Isa>
+[[nodiscard]] inline Pairs<Isa> load_pairs(Generic, const float* data, Floats<Isa>) noexcept {
+  const auto take = [&](auto i, auto part) ->
+      typename Floats<Isa>::Register { return vld2q_f32(data + 8 * i).val[part]; };
+  using First = std::integral_constant<int, 0>;
+  using Second = std::integral_constant<int, 1>;
+  return {Floats<Isa>::build([&](auto i) { return take(i, First{}); }),
+          Floats<Isa>::build([&](auto i) { return take(i, Second{}); })};
 }
 
 /// xsimd 8.1 multiplies by an approximate reciprocal.
