@@ -78,7 +78,8 @@ struct Options {
                     "Folder of static token embeddings, or of a decoder, whose hidden states are "
                     "taken")
         ->capture_default_str();
-    command.add_option("--pooling", pooling, "Hidden states of a decoder that make a text's vector")
+    command
+        .add_option("--pooling", pooling, "Hidden states of a decoder that make a text's vector")
         ->check(CLI::IsMember(std::vector<std::string>(pooling_names.begin(), pooling_names.end())))
         ->capture_default_str();
     command.add_option("--dims", dims, "The first so many dimensions of the model; 0: all")
@@ -335,9 +336,9 @@ int main(int argc, char** argv) {
   remove->add_option("--source", options.source, "All passages of this text file, as named to add");
 
   CLI::App* query = options.add_command(app, "query", "Finds passages like a text");
-  query->add_option("INDEX", options.folder,
-                    "Folder of the index; left out: " + shipped_texts.front() +
-                        ", indexed in memory");
+  query->add_option(
+      "INDEX", options.folder,
+      "Folder of the index; left out: " + shipped_texts.front() + ", indexed in memory");
   query->add_option("QUERY", options.text, "What to look for");
   options.add_search_options(*query);
 

@@ -97,7 +97,8 @@ std::vector<double> shares_read(const Corpus& corpus, const BinaryIndex& index, 
                     kernels);
     std::vector<std::size_t> order(sizes.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::ranges::sort(order, std::ranges::greater(), [&](std::size_t list) { return scores[list]; });
+    std::ranges::sort(order, std::ranges::greater(),
+                      [&](std::size_t list) { return scores[list]; });
     double rows = 0;
     for (std::size_t p = 0; p < order.size(); ++p) {
       rows += sizes[order[p]];
@@ -131,8 +132,8 @@ void measure(ProbeRow& row, const Corpus& corpus, const BinaryIndex& index,
 void print(const std::vector<ProbeRow>& rows, const ListBenchOptions& options, const Corpus& corpus,
            double fit_seconds, double add_seconds, ThreadPool& pool) {
   if (options.common.json) {
-    Json json = describe_run("nibble-search",
-                             corpus.among ? options.model : "clustered vectors", pool);
+    Json json =
+        describe_run("nibble-search", corpus.among ? options.model : "clustered vectors", pool);
     json["search_isa"] = dispatch::best_search().isa;
     json["rows"] = corpus.vectors.rows();
     json["dims"] = corpus.vectors.cols();
@@ -152,8 +153,8 @@ void print(const std::vector<ProbeRow>& rows, const ListBenchOptions& options, c
     std::cout << json_text(json);
     return;
   }
-  Table table{{"probes", "% of rows", concat("recall@", options.search.count), "2x", "4x",
-               "one query ms"}};
+  Table table{
+      {"probes", "% of rows", concat("recall@", options.search.count), "2x", "4x", "one query ms"}};
   for (const ProbeRow& row : rows) {
     table.push_back({row.probes == 0 ? "no lists" : concat(row.probes),
                      fixed(100 * row.share_read, 2), fixed(row.recall[0], 3),

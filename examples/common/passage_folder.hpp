@@ -37,8 +37,8 @@ struct EmbedSettings {
 /// - passages.jsonl: a passage a line; its id is the byte at which its line begins
 /// - vectors.nibble: the BinaryIndex
 /// Passages are written before the index speaks of them, and removing them changes the index alone.
-/// So a crash leaves at most lines that nothing refers to, as removing does, and an id stays what it
-/// is.
+/// So a crash leaves at most lines that nothing refers to, as removing does, and an id stays what
+/// it is.
 class PassageFolder {
  public:
   /// Throws Error where settings.json is missing or broken.
@@ -47,8 +47,8 @@ class PassageFolder {
     const auto json = read_json_file(path, std::uint64_t{1} << 20);
     const auto text = json_field<std::string>(json, "model", path_text(path));
     settings_.model = std::u8string(text.begin(), text.end());
-    settings_.pooling = json_optional<std::string>(json, "pooling", path_text(path))
-                            .value_or(settings_.pooling);
+    settings_.pooling =
+        json_optional<std::string>(json, "pooling", path_text(path)).value_or(settings_.pooling);
     settings_.dims = json_field<Index>(json, "dims", path_text(path), 1, RaBitQ::max_dims);
   }
 

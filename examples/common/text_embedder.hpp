@@ -44,17 +44,17 @@ class TextEmbedder {
   [[nodiscard]] Matrix embed(std::span<const std::string_view> texts, Index dims, ExecutorRef pool,
                              const Progress& progress = {}) const {
     if (!is_decoder()) {
-      return std::get<StaticEmbedding>(model_).embed(texts, pool,
-                                                     {.dims = dims, .normalize = true}, progress);
+      return std::get<StaticEmbedding>(model_).embed(texts, pool, {.dims = dims, .normalize = true},
+                                                     progress);
     }
     const auto& [decoder, tokenizer, pooling] = std::get<FromDecoder>(model_);
     if (dims < 1 || dims > this->dims()) {
       fail("dims: expected 1 to ", this->dims(), ", found ", dims);
     }
     Workspace workspace(pool);
-    Matrix vectors = embed_texts(decoder, tokenizer, texts, workspace, {.pooling = pooling},
-                                 progress)
-                         .leftCols(dims);
+    Matrix vectors =
+        embed_texts(decoder, tokenizer, texts, workspace, {.pooling = pooling}, progress)
+            .leftCols(dims);
     vectors.rowwise().normalize();  // leaves zeros alone
     return vectors;
   }

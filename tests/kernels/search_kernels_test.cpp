@@ -204,8 +204,9 @@ TEST_CASE("inner products of all rows with all rows", "[search_kernels]") {
         for (Index j = 0; j < b_count; ++j) {
           double expected = 0, magnitude = 0;
           for (Index k = 0; k < size; ++k) {
-            const double product = static_cast<double>(a[static_cast<std::size_t>(i * a_stride + k)]) *
-                                   b[static_cast<std::size_t>(j * b_stride + k)];
+            const double product =
+                static_cast<double>(a[static_cast<std::size_t>(i * a_stride + k)]) *
+                b[static_cast<std::size_t>(j * b_stride + k)];
             expected += product;
             magnitude += std::abs(product);
           }

@@ -86,8 +86,7 @@ TEST_CASE("what is beyond the tokens that count is left out, and what is wrong i
   Workspace workspace(pool);
   const auto sequences = sequences_of({300});
   const auto first = [&](Index count) {
-    return std::vector<std::vector<TokenId>>{
-        {sequences[0].begin(), sequences[0].begin() + count}};
+    return std::vector<std::vector<TokenId>>{{sequences[0].begin(), sequences[0].begin() + count}};
   };
   CHECK(same_bits(embed_sequences(decoder, sequences, workspace),
                   embed_sequences(decoder, first(100), workspace)));

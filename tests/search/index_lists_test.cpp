@@ -146,8 +146,7 @@ TEST_CASE("with lists too, the same for any number of threads and any batch", "[
                 "lists: expected 1 to 3000, found 3001");
 }
 
-TEST_CASE("an index with lists is added to, removed from, saved and appended to",
-          "[index_lists]") {
+TEST_CASE("an index with lists is added to, removed from, saved and appended to", "[index_lists]") {
   ThreadPool pool(2);
   const test::TemporaryDirectory folder;
   const auto path = folder / "index";
@@ -247,6 +246,7 @@ TEST_CASE("damaged and lying lists are refused", "[index_lists]") {
   said(forge([](Runs& runs, Record&, Header&) { ++runs.back().end; }), "hold 41 rows");
   said(forge([](Runs&, Record& header, Header&) { header.runs = 1ULL << 60; }), "do not fit");
   said(forge([](Runs&, Record& header, Header&) { header.runs = 0; }), "hold 0 rows");
-  said(forge([](Runs&, Record&, Header& file) { file.lists = 0xFFFFFFFFU; }), "not one of an index");
+  said(forge([](Runs&, Record&, Header& file) { file.lists = 0xFFFFFFFFU; }),
+       "not one of an index");
   said(forge([](Runs&, Record&, Header& file) { file.lists = 1U << 20; }), "the parameters at");
 }

@@ -81,8 +81,8 @@ TEST_CASE("vectors belong to the nearest centroid", "[kmeans]") {
   for (const Index clusters : {1, 2, 300}) {
     const Matrix vectors = clouds(72, 333, 35), points = clouds(73, clusters, 35);
     const auto load = [&](Index i, float* to) { std::copy_n(vectors.row(i).data(), 35, to); };
-    const Assignment assigned = Centroids(points.data(), clusters, 35)
-                                    .assign(333, load, pool, dispatch::best_search());
+    const Assignment assigned =
+        Centroids(points.data(), clusters, 35).assign(333, load, pool, dispatch::best_search());
     std::vector<Index> nearest;
     cost_of(vectors, points, nearest);
     for (std::size_t i = 0; i < nearest.size(); ++i) {

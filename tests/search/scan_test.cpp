@@ -32,10 +32,10 @@ struct Rows {
     const Index stride = encoder.row_bytes().code;
     codes.resize(static_cast<std::size_t>(vectors.rows() * stride));
     corrections.resize(static_cast<std::size_t>(vectors.rows()));
-    RaBitQ::Scratch scratch;
+    RowEncoder::Scratch scratch;
     for (Index i = 0; i < vectors.rows(); ++i) {
       ids.push_back(1000 - static_cast<std::uint64_t>(i));
-      encoder.encode({vectors.row(i).data(), static_cast<std::size_t>(vectors.cols())},
+      encoder.encode({vectors.row(i).data(), static_cast<std::size_t>(vectors.cols())}, 0,
                      codes.data() + i * stride, &corrections[static_cast<std::size_t>(i)], nullptr,
                      scratch);
     }

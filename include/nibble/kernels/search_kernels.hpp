@@ -24,9 +24,9 @@ struct SearchKernels {
 namespace search_kernels_detail {
 
 template <simd::InstructionSet Isa>
-inline constexpr SearchKernels table{Isa::name, &hamming_distances<Isa>, &score_codes<Isa>,
-                                     &nibble::dot<Isa>, &nibble::dot_int8<Isa>,
-                                     &nibble::dot_products<Isa>};
+inline constexpr SearchKernels table{
+    Isa::name,         &hamming_distances<Isa>, &score_codes<Isa>,
+    &nibble::dot<Isa>, &nibble::dot_int8<Isa>,  &nibble::dot_products<Isa>};
 
 }  // namespace search_kernels_detail
 

@@ -279,8 +279,7 @@ class Decoder {
                                    Workspace& workspace) const {
     const Execution execution{*kernels_, workspace.pool(), workspace.activations()};
     float* logits = workspace.logits_.make_room<float>(states.rows() * config_.vocab_size);
-    workspace.input_.assign(states.data(), states.rows(), config_.hidden_size,
-                            config_.hidden_size);
+    workspace.input_.assign(states.data(), states.rows(), config_.hidden_size, config_.hidden_size);
     head_->forward(workspace.input_, execution, logits, config_.vocab_size);
     return {logits, states.rows(), config_.vocab_size};
   }

@@ -73,8 +73,8 @@ inline void add_states(const Decoder& decoder, Sequences batch, Pooling pooling,
     std::vector<Slice> slices;
     std::vector<std::size_t> owners;  // of the slices
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      const auto left = std::span(batch[i]).subspan(
-          std::min(static_cast<std::size_t>(first), batch[i].size()));
+      const auto left =
+          std::span(batch[i]).subspan(std::min(static_cast<std::size_t>(first), batch[i].size()));
       if (left.empty()) continue;
       const auto tokens = left.first(std::min(left.size(), std::size_t{pass_tokens}));
       const bool ends = tokens.size() == left.size();

@@ -199,7 +199,8 @@ class BinaryIndex {
     }
     // Records are put together in memory, so they hold a limited number of bytes.
     constexpr std::uint64_t most_bytes = std::uint64_t{128} << 20;
-    const std::uint64_t row_bytes = bytes() / static_cast<std::uint64_t>(std::max(rows(), Index{1}));
+    const std::uint64_t row_bytes =
+        bytes() / static_cast<std::uint64_t>(std::max(rows(), Index{1}));
     std::uint64_t room = 0;
     for (Index list = 0; list < parameters().lists(); ++list) {
       std::int64_t first_row = 0;

@@ -75,8 +75,8 @@ class Centroids {
       for (Index i = 0; i < vectors; ++i) load(begin + i, scratch.vectors.data() + i * dims());
       for (Index first = 0; first < count(); first += centroids_at_once) {
         const Index run = std::min(centroids_at_once, count() - first);
-        score(scratch.vectors.data(), vectors, first, run, scratch.scores.data(),
-              centroids_at_once, kernels);
+        score(scratch.vectors.data(), vectors, first, run, scratch.scores.data(), centroids_at_once,
+              kernels);
         for (Index i = 0; i < vectors; ++i) {
           const float* scores = scratch.scores.data() + i * centroids_at_once;
           const float* best = std::max_element(scores, scores + run);

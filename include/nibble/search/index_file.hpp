@@ -48,6 +48,13 @@ struct FileHeader {
 };
 static_assert(sizeof(FileHeader) == 56);
 
+/// Bytes that the parameters take; below 2^38 where dims and lists are within their limits.
+[[nodiscard]] constexpr std::uint64_t parameters_size(const FileHeader& header) noexcept {
+  const std::uint64_t centre = header.code_bits > 0 ? 1 : 0;
+  const std::uint64_t ranges = header.kept == static_cast<std::uint32_t>(KeptVectors::Int8) ? 2 : 0;
+  return (centre + ranges + header.lists) * header.dims * sizeof(float);
+}
+
 /// What the file holds at some time.
 struct Root {
   std::uint64_t generation = 0;  // of which the highest counts

@@ -107,20 +107,16 @@ namespace detail {
   parameters.code_bits = static_cast<int>(header.code_bits);
   parameters.kept = static_cast<KeptVectors>(header.kept);
   parameters.seed = header.seed;
-  const std::uint64_t centres = parameters.code_bits > 0 ? 1 : 0;
-  const std::uint64_t ranges = parameters.kept == KeptVectors::Int8 ? 1 : 0;
-  const std::uint64_t size =
-      (centres + 2 * ranges + header.lists) * header.dims * sizeof(float);  // below 2^38
+  const std::uint64_t size = parameters_size(header);
   const std::uint64_t end = parameters_offset + round_up(size, part_alignment);
   if (end > root.end) {
     fail(source, ": the root ends at byte ", root.end, ", the parameters at ", end);
   }
   auto floats = file.subspan(parameters_offset, static_cast<std::size_t>(size));
   if (header.parameters_checksum != checksum(floats)) fail(source, ": the parameters are damaged");
-  const auto take = [&](std::uint64_t vectors) {
-    return take_floats(floats, static_cast<std::size_t>(vectors * header.dims));
-  };
-  parameters.centre = take(centres);
+  const auto take = [&](std::size_t vectors) { return take_floats(floats, vectors * header.dims); };
+  const std::size_t ranges = parameters.kept == KeptVectors::Int8 ? 1 : 0;
+  parameters.centre = take(parameters.code_bits > 0 ? 1 : 0);
   parameters.minima = take(ranges);
   parameters.steps = take(ranges);
   parameters.centroids = take(header.lists);

@@ -18,8 +18,8 @@ using WriteAt = FunctionRef<void(std::uint64_t offset, std::span<const std::byte
 /// Writes all that is before the first record, and returns the root of a file without records.
 [[nodiscard]] inline Root write_start(const IndexParameters& parameters, WriteAt write_at) {
   std::vector<float> floats;
-  for (const auto* values : {&parameters.centre, &parameters.minima, &parameters.steps,
-                             &parameters.centroids}) {
+  for (const auto* values :
+       {&parameters.centre, &parameters.minima, &parameters.steps, &parameters.centroids}) {
     floats.insert(floats.end(), values->begin(), values->end());
   }
   const auto bytes = std::as_bytes(std::span(floats));

@@ -34,8 +34,8 @@ struct IndexParameters {
   KeptVectors kept = KeptVectors::Int8;
   std::vector<float> centre;         // [dims] with RaBitQ, else empty
   std::vector<float> minima, steps;  // [dims] each with Int8, else empty: value = minimum + step n
-  /// [lists][dims] or empty: vectors lie in the list of the nearest centroid, and RaBitQ's codes are
-  /// relative to it, not to the centre. Rotated as RaBitQ rotates vectors, where codes are its.
+  /// [lists][dims] or empty: vectors lie in the list of the nearest centroid, and RaBitQ's codes
+  /// are relative to it, not to the centre. Rotated as RaBitQ rotates vectors, where codes are its.
   std::vector<float> centroids;
 
   /// 0: vectors are in no lists.
@@ -46,8 +46,8 @@ struct IndexParameters {
   friend bool operator==(const IndexParameters&, const IndexParameters&) = default;
 };
 
-/// Parameters without lists, whose centre is the mean of these vectors, [n][dims], and whose ranges are theirs.
-/// Throws Error where there are none, or one is not finite.
+/// Parameters without lists, whose centre is the mean of these vectors, [n][dims], and whose ranges
+/// are theirs. Throws Error where there are none, or one is not finite.
 [[nodiscard]] inline IndexParameters fit_index(const Vectors& vectors, int code_bits,
                                                KeptVectors kept, std::uint64_t seed = 1) {
   IndexParameters parameters{vectors.cols(), code_bits, seed, kept, {}, {}, {}, {}};

@@ -86,12 +86,11 @@ namespace index_search_detail {
     };
   }
   const std::vector<RowSpan> spans = table.spans();
-  std::vector<Nearest> found =
-      encoder.centroids() != nullptr
-          ? scan_lists(queries, query_bits, options.probes, table.stores(), encoder, candidates,
-                       filter, pool, kernels)
-          : scan(ScanQueries(queries, encoder, query_bits, pool), spans, encoder, candidates,
-                 filter, pool, kernels);
+  std::vector<Nearest> found = encoder.centroids() != nullptr
+                                   ? scan_lists(queries, query_bits, options.probes, table.stores(),
+                                                encoder, candidates, filter, pool, kernels)
+                                   : scan(ScanQueries(queries, encoder, query_bits, pool), spans,
+                                          encoder, candidates, filter, pool, kernels);
   std::vector<std::vector<Neighbour>> results(found.size());
   pool.run(static_cast<Index>(found.size()), [&](Index q, int) {
     const auto i = static_cast<std::size_t>(q);
@@ -99,8 +98,7 @@ namespace index_search_detail {
     if (!reranked) return;
     const KeptQuery query({queries.row(q).data(), static_cast<std::size_t>(queries.cols())},
                           parameters);
-    results[i] =
-        index_search_detail::rerank(results[i], count, query, spans, encoder, kernels);
+    results[i] = index_search_detail::rerank(results[i], count, query, spans, encoder, kernels);
   });
   return results;
 }

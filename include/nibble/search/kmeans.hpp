@@ -89,9 +89,8 @@ struct Groups {
   for (Index c = 0; c < clusters; ++c) points.row(c) = vector(first[static_cast<std::size_t>(c)]);
   for (int iteration = 0; iteration < options.iterations; ++iteration) {
     report(progress, "k-means", iteration, options.iterations);
-    Assignment assigned =
-        Centroids(points.data(), clusters, dims)
-            .assign(static_cast<Index>(sample.size()), load, pool, kernels);
+    Assignment assigned = Centroids(points.data(), clusters, dims)
+                              .assign(static_cast<Index>(sample.size()), load, pool, kernels);
     const auto groups = kmeans_detail::group(assigned.centroids, clusters);
     pool.run(clusters, [&](Index c, int) {
       const auto at = static_cast<std::size_t>(c);

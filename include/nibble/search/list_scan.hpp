@@ -39,9 +39,8 @@ struct Probe {
   Matrix scores(queries.rows(), centroids.count());
   pool.run(divide_up(centroids.count(), run), [&](Index task, int) {
     const Index first = task * run;
-    centroids.score(queries.data(), queries.rows(), first,
-                    std::min(run, centroids.count() - first), scores.data() + first, scores.cols(),
-                    kernels);
+    centroids.score(queries.data(), queries.rows(), first, std::min(run, centroids.count() - first),
+                    scores.data() + first, scores.cols(), kernels);
   });
   std::vector<Nearest> nearest(static_cast<std::size_t>(queries.rows()), Nearest(probes));
   pool.run(queries.rows(), [&](Index query, int) {
@@ -102,10 +101,12 @@ struct Task {
 /// The `count` nearest rows of each query, [queries][dims], in its `probes` nearest lists; by
 /// `ScanQueries::score` of codes relative to the list's centroid. The same for any number of
 /// threads. Up to 64 queries share a pass over the lists. Throws as ScanQueries.
-[[nodiscard]] inline std::vector<Nearest> scan_lists(
-    const Vectors& queries, int query_bits, std::size_t probes, std::span<const RowStore> stores,
-    const RowEncoder& encoder, std::size_t count, const RowFilter& filter, ExecutorRef pool,
-    const SearchKernels& kernels) {
+[[nodiscard]] inline std::vector<Nearest> scan_lists(const Vectors& queries, int query_bits,
+                                                     std::size_t probes,
+                                                     std::span<const RowStore> stores,
+                                                     const RowEncoder& encoder, std::size_t count,
+                                                     const RowFilter& filter, ExecutorRef pool,
+                                                     const SearchKernels& kernels) {
   using namespace list_scan_detail;
   using scan_detail::block_rows, scan_detail::queries_at_once;
   struct Scratch {
@@ -144,13 +145,12 @@ struct Task {
             scratch.encoding);
       }
       for (const RowStore::Piece& piece : task.pieces) {
-        scan_detail::scan_rows(
-            scratch.queries, 0, static_cast<Index>(task.probes.size()),
-            piece.store->rows(piece.first_row - piece.first), piece.first,
-            piece.first + piece.count, encoder, filter, kernels, scratch.distances.data(),
-            [&](Index q) -> Nearest& {
-              return nearest[task.probes[static_cast<std::size_t>(q)].query];
-            });
+        scan_detail::scan_rows(scratch.queries, 0, static_cast<Index>(task.probes.size()),
+                               piece.store->rows(piece.first_row - piece.first), piece.first,
+                               piece.first + piece.count, encoder, filter, kernels,
+                               scratch.distances.data(), [&](Index q) -> Nearest& {
+                                 return nearest[task.probes[static_cast<std::size_t>(q)].query];
+                               });
       }
     });
     scan_detail::join(found, group_size, all);

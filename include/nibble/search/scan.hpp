@@ -77,9 +77,8 @@ class ScanQueries {
     const RaBitQCorrection correction = encoder_->rabitq()->encode_rotated(
         query, centroid, bits_, codes_.data() + place * stride_, scratch.rabitq);
     const auto dims = static_cast<Index>(query.size());
-    const float centre_product =
-        Eigen::Map<const Eigen::VectorXf>(query.data(), dims)
-            .dot(Eigen::Map<const Eigen::VectorXf>(centroid.data(), dims));
+    const float centre_product = Eigen::Map<const Eigen::VectorXf>(query.data(), dims)
+                                     .dot(Eigen::Map<const Eigen::VectorXf>(centroid.data(), dims));
     terms_[static_cast<std::size_t>(place)] = {correction.scale, centre_product};
   }
 
@@ -105,10 +104,8 @@ class ScanQueries {
   /// For rows of plain sign bits.
   void set_signs(Index place, std::span<const float> query, RowEncoder::Scratch& scratch) {
     OddLevelScratch& levels = scratch.rabitq.levels;
-    static_cast<void>(
-        encode_odd_levels(query, bits_, codes_.data() + place * stride_, levels));
-    const double squared_norms =
-        levels.levels.square().sum() * static_cast<double>(query.size());
+    static_cast<void>(encode_odd_levels(query, bits_, codes_.data() + place * stride_, levels));
+    const double squared_norms = levels.levels.square().sum() * static_cast<double>(query.size());
     terms_[static_cast<std::size_t>(place)] = {static_cast<float>(1 / std::sqrt(squared_norms)), 0};
   }
 
