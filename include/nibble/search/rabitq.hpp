@@ -86,9 +86,10 @@ class RaBitQ {
   /// As `encode`, relative to another centre, vector and centre rotated before; codes of `bits`.
   [[nodiscard]] RaBitQCorrection encode_rotated(std::span<const float> vector,
                                                 std::span<const float> centre, int bits,
-                                                std::uint8_t* code, Scratch& scratch) const {
+                                                StepChoice choice, std::uint8_t* code,
+                                                Scratch& scratch) const {
     check_size(vector);
-    return finish(subtract(vector, centre, scratch.relative), bits, code, scratch);
+    return finish(subtract(vector, centre, scratch.relative), bits, choice, code, scratch);
   }
 
   /// Makes a query, [dims()], ready, in codes of `bits`. Throws Error as `encode`, and for bits not
@@ -129,7 +130,7 @@ class RaBitQ {
     check_size(vector);
     const Relative relative = subtract(vector, centre_, scratch.relative);
     rotation_.apply(scratch.relative);
-    return finish(relative, bits, code, scratch);
+    return finish(relative, bits, StepChoice::Best, code, scratch);
   }
 
   /// What rotations leave as it is of a vector relative to a centre.
@@ -157,8 +158,9 @@ class RaBitQ {
   }
 
   [[nodiscard]] static RaBitQCorrection finish(const Relative& relative, int bits,
-                                               std::uint8_t* code, Scratch& scratch) {
-    const float product = encode_odd_levels(scratch.relative, bits, code, scratch.levels);
+                                               StepChoice choice, std::uint8_t* code,
+                                               Scratch& scratch) {
+    const float product = encode_odd_levels(scratch.relative, bits, code, scratch.levels, choice);
     return {product > 0 ? relative.squared_norm / product : 0.0F, relative.centre_product};
   }
 

@@ -104,8 +104,9 @@ class RowEncoder {
     if (rabitq_ && centroids_) {
       scratch.rotated.assign(vector.begin(), vector.end());
       rabitq_->rotate(scratch.rotated);
-      *correction = rabitq_->encode_rotated(scratch.rotated, (*centroids_)[list],
-                                            parameters_.code_bits, code, scratch.rabitq);
+      *correction =
+          rabitq_->encode_rotated(scratch.rotated, (*centroids_)[list], parameters_.code_bits,
+                                  StepChoice::Best, code, scratch.rabitq);
     } else if (rabitq_) {
       *correction = rabitq_->encode(vector, code, scratch.rabitq);
     } else {

@@ -74,8 +74,9 @@ class ScanQueries {
                    RowEncoder::Scratch& scratch) {
     if (encoder_->rabitq() == nullptr) return set_signs(place, query, scratch);
     const std::span<const float> centroid = (*encoder_->centroids())[list];
-    const RaBitQCorrection correction = encoder_->rabitq()->encode_rotated(
-        query, centroid, bits_, codes_.data() + place * stride_, scratch.rabitq);
+    const RaBitQCorrection correction =
+        encoder_->rabitq()->encode_rotated(query, centroid, bits_, StepChoice::Gaussian,
+                                           codes_.data() + place * stride_, scratch.rabitq);
     const auto dims = static_cast<Index>(query.size());
     const float centre_product = Eigen::Map<const Eigen::VectorXf>(query.data(), dims)
                                      .dot(Eigen::Map<const Eigen::VectorXf>(centroid.data(), dims));
