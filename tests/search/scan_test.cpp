@@ -8,7 +8,9 @@
 #include <nibble/core/thread_pool.hpp>
 #include <nibble/dispatch/dispatch.hpp>
 
+#include "io/io_test_support.hpp"
 #include "support/catch.hpp"
+#include "support/isas.hpp"
 #include "support/random.hpp"
 
 using namespace nibble;
