@@ -126,7 +126,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     BinaryIndex index = BinaryIndex::open(file.path());
     check(index.size() >= 0 && index.size() <= index.rows() && index.bytes() <= size);
     const Matrix queries = Matrix::Constant(2, index.parameters().dims, 0.5F);
-    for (const std::size_t probes : {1, 3}) {
+    for (const std::size_t probes : {std::size_t{1}, std::size_t{3}}) {
       SearchOptions options;
       options.count = 5;
       options.oversampling = probes == 1 ? 0 : 2;

@@ -82,7 +82,8 @@ TEST_CASE("a search finds the exact nearest of the lists that it probes", "[inde
     };
     std::vector<Index> homes;
     for (Index i = 0; i < 700; ++i) homes.push_back(lists_by_distance(vectors.row(i)).front());
-    for (const std::size_t probes : {1, 4, 9, 100}) {
+    for (const std::size_t probes :
+         {std::size_t{1}, std::size_t{4}, std::size_t{9}, std::size_t{100}}) {
       CAPTURE(code_bits, probes);
       SearchOptions options;
       options.count = 6;
