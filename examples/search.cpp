@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
+#include <numeric>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,23 +16,29 @@
 #include <nibble/nibble.hpp>
 
 #include "common/console.hpp"
+#include "common/list_bench.hpp"
 #include "common/options.hpp"
 #include "common/passage_folder.hpp"
 #include "common/report.hpp"
 #include "common/run_main.hpp"
 #include "common/search_bench.hpp"
+#include "common/text_embedder.hpp"
 
 namespace {
 
 using namespace nibble;
 using namespace nibble::example;
 
+const std::vector<std::string> shipped_texts{"examples/texts/treasure_island.txt"};
+
 struct Options {
-  std::string folder, text, model = "examples/models/novella-embed";
+  std::string folder, text, source, model = "examples/models/novella-embed";
+  std::string pooling{pooling_names.front()};
   std::vector<std::string> files;
+  std::vector<std::uint64_t> ids;
   int bits = 1;
   std::string kept{kept_vectors_names[static_cast<std::size_t>(KeptVectors::Int8)]};
-  Index dims = 0;
+  Index dims = 0, lists = 0;
   SearchOptions search;
   CommonOptions common;
 
@@ -50,6 +57,12 @@ struct Options {
   }
   void add_code_options(CLI::App& command) {
     command
+        .add_option("--lists", lists,
+                    "Lists of an inverted file, for millions of vectors; 0: none, every search "
+                    "reads all codes")
+        ->check(at_least(0))
+        ->capture_default_str();
+    command
         .add_option("--bits", bits,
                     "Bits of a dimension's code, 1 to 8 (RaBitQ); 0: plain sign bits")
         ->check(CLI::Range(0, max_code_bits))
@@ -59,7 +72,26 @@ struct Options {
             std::vector<std::string>(kept_vectors_names.begin(), kept_vectors_names.end())))
         ->capture_default_str();
   }
+  void add_model_options(CLI::App& command) {
+    command
+        .add_option("--model", model,
+                    "Folder of static token embeddings, or of a decoder, whose hidden states are "
+                    "taken")
+        ->capture_default_str();
+    command
+        .add_option("--pooling", pooling, "Hidden states of a decoder that make a text's vector")
+        ->check(CLI::IsMember(std::vector<std::string>(pooling_names.begin(), pooling_names.end())))
+        ->capture_default_str();
+    command.add_option("--dims", dims, "The first so many dimensions of the model; 0: all")
+        ->check(at_least(0))
+        ->capture_default_str();
+  }
   void add_search_options(CLI::App& command) {
+    command
+        .add_option("--probes", search.probes,
+                    "Lists of an inverted file that are looked into for a query")
+        ->check(at_least(1))
+        ->capture_default_str();
     command.add_option("-k,--count", search.count, "Passages to find")
         ->check(at_least(1))
         ->capture_default_str();
@@ -86,11 +118,22 @@ std::vector<Passage> read_passages(const std::vector<std::string>& files) {
   return passages;
 }
 
-Matrix embed(const StaticEmbedding& model, Index dims, std::span<const Passage> passages,
+Matrix embed(const TextEmbedder& model, Index dims, std::span<const Passage> passages,
              ThreadPool& pool, const Progress& progress) {
   std::vector<std::string_view> texts;
   for (const Passage& passage : passages) texts.push_back(passage.text);
-  return model.embed(texts, pool, {.dims = dims, .normalize = true}, progress);
+  return model.embed(texts, dims, pool, progress);
+}
+
+/// An empty index for such vectors.
+BinaryIndex make_index(const Options& options, const Matrix& vectors, ThreadPool& pool,
+                       const Progress& progress) {
+  IndexParameters parameters = fit_index(vectors, options.bits, options.kept_vectors());
+  if (options.lists > 0) {
+    parameters = with_lists(std::move(parameters), vectors, options.lists, pool, progress,
+                            dispatch::best_search());
+  }
+  return BinaryIndex(std::move(parameters));
 }
 
 Json describe_search(const std::string& model, ThreadPool& pool) {
@@ -121,14 +164,15 @@ void run_index(const Options& options) {
   Console console;
   ThreadPool pool(options.common.threads);
   const Stopwatch stopwatch;
-  const auto model = StaticEmbedding::load(options.model);
+  const TextEmbedder model(options.model, options.pooling, pool, console.loading());
   const Index dims = options.dims == 0 ? model.dims() : options.dims;
-  const std::vector<Passage> passages = read_passages(options.files);
-  if (passages.empty()) fail(options.files.front(), ": holds no passage of 300 characters");
+  const std::vector<std::string> files = options.files.empty() ? shipped_texts : options.files;
+  const std::vector<Passage> passages = read_passages(files);
+  if (passages.empty()) fail(files.front(), ": holds no passage of 300 characters");
   const Matrix vectors = embed(model, dims, passages, pool, console.progress());
-  BinaryIndex index(fit_index(vectors, options.bits, options.kept_vectors()));
-  const PassageFolder folder(options.folder, options.model, dims);
-  index.add(folder.append(passages), vectors, pool);
+  BinaryIndex index = make_index(options, vectors, pool, console.progress());
+  const PassageFolder folder(options.folder, {options.model, options.pooling, dims});
+  index.add(folder.append(passages), vectors, pool, dispatch::best_search());
   index.save(folder.index_path());
   report_index(options, options.model, index, passages.size(), stopwatch.seconds(), pool);
 }
@@ -139,46 +183,118 @@ void run_add(const Options& options) {
   const Stopwatch stopwatch;
   const PassageFolder folder(options.folder);
   BinaryIndex index = BinaryIndex::open(folder.index_path());
-  const auto model = StaticEmbedding::load(folder.model());
+  const EmbedSettings& settings = folder.settings();
+  const TextEmbedder model(settings.model, settings.pooling, pool, console.loading());
   const std::vector<Passage> passages = read_passages(options.files);
-  const Matrix vectors = embed(model, folder.dims(), passages, pool, console.progress());
-  index.add(folder.append(passages), vectors, pool);
+  const Matrix vectors = embed(model, settings.dims, passages, pool, console.progress());
+  index.add(folder.append(passages), vectors, pool, dispatch::best_search());
   index.commit();
-  report_index(options, path_text(folder.model()), index, passages.size(), stopwatch.seconds(),
+  report_index(options, path_text(settings.model), index, passages.size(), stopwatch.seconds(),
                pool);
 }
 
-void run_query(const Options& options) {
-  ThreadPool pool(options.common.threads);
+void run_remove(const Options& options) {
   const PassageFolder folder(options.folder);
-  const BinaryIndex index = BinaryIndex::open(folder.index_path());
-  const auto model = StaticEmbedding::load(folder.model());
-  const std::vector<Passage> query{{"", options.text}};
-  const Matrix vector = embed(model, folder.dims(), query, pool, {});
-  const Stopwatch stopwatch;
-  const auto found = index.search(vector, options.search, pool, dispatch::best_search()).front();
-  const double seconds = stopwatch.seconds();
-  std::vector<std::uint64_t> ids;
-  for (const Neighbour& each : found) ids.push_back(each.id);
-  const std::vector<Passage> passages = folder.read(ids);
+  BinaryIndex index = BinaryIndex::open(folder.index_path());
+  Index removed = 0;
+  for (const std::uint64_t id : options.ids) {
+    if (index.remove({&id, 1}) == 0) fail("ID ", id, ": ", options.folder, " has no such passage");
+    ++removed;
+  }
+  if (!options.source.empty()) {
+    const Index of_source = index.remove(folder.ids_of(options.source));
+    if (of_source == 0) fail("--source ", options.source, ": ", options.folder, " has none of it");
+    removed += of_source;
+  }
+  if (removed == 0) fail("remove: expected an ID or --source, found neither");
+  index.commit();
   if (options.common.json) {
-    Json json = describe_search(path_text(folder.model()), pool);
+    std::cout << json_text({{"program", "nibble-search"},
+                            {"index", options.folder},
+                            {"removed", removed},
+                            {"passages", index.size()}});
+  } else {
+    std::cout << options.folder << ": " << removed << " passages removed, " << index.size()
+              << " left\n";
+  }
+}
+
+/// A passage that was found.
+struct Found {
+  Neighbour neighbour;
+  Passage passage;
+};
+
+void report_found(const Options& options, const EmbedSettings& settings,
+                  std::span<const Found> found, double seconds, ThreadPool& pool) {
+  if (options.common.json) {
+    Json json = describe_search(path_text(settings.model), pool);
     json["query"] = options.text;
     json["seconds"] = seconds;
     json["results"] = Json::array();
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      json["results"].push_back({{"id", found[i].id},
-                                 {"score", found[i].score},
-                                 {"source", passages[i].source},
-                                 {"text", passages[i].text}});
+    for (const Found& each : found) {
+      json["results"].push_back({{"id", each.neighbour.id},
+                                 {"score", each.neighbour.score},
+                                 {"source", each.passage.source},
+                                 {"text", each.passage.text}});
     }
     std::cout << json_text(json);
     return;
   }
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    std::cout << fixed(found[i].score, 3) << "  " << printable(passages[i].source, 200) << "\n    "
-              << printable(passages[i].text, 4000) << "\n";
+  for (const Found& each : found) {
+    std::cout << fixed(each.neighbour.score, 3) << "  " << printable(each.passage.source, 200)
+              << ", id " << each.neighbour.id << "\n    " << printable(each.passage.text, 4000)
+              << "\n";
   }
+}
+
+/// Looks for the query; `read` gives the passages of some ids.
+void find(const Options& options, const EmbedSettings& settings, const TextEmbedder& model,
+          const BinaryIndex& index, ThreadPool& pool,
+          FunctionRef<std::vector<Passage>(const std::vector<std::uint64_t>& ids)> read) {
+  const std::vector<Passage> query{{"", options.text}};
+  const Matrix vector = embed(model, settings.dims, query, pool, {});
+  const Stopwatch stopwatch;
+  const auto nearest = index.search(vector, options.search, pool, dispatch::best_search()).front();
+  const double seconds = stopwatch.seconds();
+  std::vector<std::uint64_t> ids;
+  for (const Neighbour& each : nearest) ids.push_back(each.id);
+  std::vector<Passage> passages = read(ids);
+  std::vector<Found> found;
+  for (std::size_t i = 0; i < nearest.size(); ++i) {
+    found.push_back({nearest[i], std::move(passages[i])});
+  }
+  report_found(options, settings, found, seconds, pool);
+}
+
+/// In the shipped book, indexed in memory.
+void query_shipped(const Options& options) {
+  Console console;
+  ThreadPool pool(options.common.threads);
+  const TextEmbedder model(options.model, options.pooling, pool);
+  const EmbedSettings settings{options.model, options.pooling, model.dims()};
+  const std::vector<Passage> passages = read_passages(shipped_texts);
+  const Matrix vectors = embed(model, settings.dims, passages, pool, console.progress());
+  BinaryIndex index = make_index(options, vectors, pool, console.progress());
+  std::vector<std::uint64_t> ids(passages.size());
+  std::iota(ids.begin(), ids.end(), std::uint64_t{0});
+  index.add(ids, vectors, pool, dispatch::best_search());
+  find(options, settings, model, index, pool, [&](const std::vector<std::uint64_t>& places) {
+    std::vector<Passage> found;
+    for (const std::uint64_t place : places) found.push_back(passages[place]);
+    return found;
+  });
+}
+
+void run_query(const Options& options) {
+  if (options.folder.empty()) return query_shipped(options);
+  ThreadPool pool(options.common.threads);
+  const PassageFolder folder(options.folder);
+  const BinaryIndex index = BinaryIndex::open(folder.index_path());
+  const EmbedSettings& settings = folder.settings();
+  const TextEmbedder model(settings.model, settings.pooling, pool);
+  find(options, settings, model, index, pool,
+       [&](const std::vector<std::uint64_t>& ids) { return folder.read(ids); });
 }
 
 void run_verify(const Options& options) {
@@ -206,21 +322,24 @@ int main(int argc, char** argv) {
 
   CLI::App* index = options.add_command(app, "index", "Begins an index of some text files");
   options.add_folder(*index);
-  index->add_option("TEXT", options.files, "Text files in UTF-8")->required();
-  index->add_option("--model", options.model, "Folder of static token embeddings")
-      ->capture_default_str();
-  index->add_option("--dims", options.dims, "The first so many dimensions of the model; 0: all")
-      ->check(at_least(0))
-      ->capture_default_str();
+  index->add_option("TEXT", options.files, "Text files in UTF-8; none: " + shipped_texts.front());
+  options.add_model_options(*index);
   options.add_code_options(*index);
 
   CLI::App* add = options.add_command(app, "add", "Adds text files to an index");
   options.add_folder(*add);
   add->add_option("TEXT", options.files, "Text files in UTF-8")->required();
 
+  CLI::App* remove = options.add_command(app, "remove", "Removes passages from an index");
+  options.add_folder(*remove);
+  remove->add_option("ID", options.ids, "Ids of passages, as query tells them");
+  remove->add_option("--source", options.source, "All passages of this text file, as named to add");
+
   CLI::App* query = options.add_command(app, "query", "Finds passages like a text");
-  options.add_folder(*query);
-  query->add_option("QUERY", options.text, "What to look for")->required();
+  query->add_option(
+      "INDEX", options.folder,
+      "Folder of the index; left out: " + shipped_texts.front() + ", indexed in memory");
+  query->add_option("QUERY", options.text, "What to look for");
   options.add_search_options(*query);
 
   CLI::App* verify = options.add_command(app, "verify", "Compares an index with its checksums");
@@ -231,16 +350,29 @@ int main(int argc, char** argv) {
   bench_options.model = options.model;
   add_search_bench_options(*bench, bench_options);
 
+  CLI::App* bench_lists =
+      app.add_subcommand("bench-lists", "Compares numbers of probes: recall, rows read, speed");
+  ListBenchOptions list_options;
+  list_options.model = options.model;
+  add_list_bench_options(*bench_lists, list_options);
+
   app.footer(
       "Each command has its own --help; all take --json and --threads.\n"
       "Examples:\n"
+      "  nibble-search query \"an old sailor with a scar arrives at the inn\"\n"
       "  nibble-search index treasure examples/texts/treasure_island.txt\n"
       "  nibble-search query treasure \"an old sailor with a scar arrives at the inn\"");
   return run_main(app, argc, argv, [&] {
     if (index->parsed()) run_index(options);
     if (add->parsed()) run_add(options);
-    if (query->parsed()) run_query(options);
+    if (remove->parsed()) run_remove(options);
+    if (query->parsed()) {
+      if (query->count("INDEX") == 0) fail("QUERY is required");
+      if (query->count("QUERY") == 0) std::swap(options.text, options.folder);  // QUERY alone
+      run_query(options);
+    }
     if (verify->parsed()) run_verify(options);
     if (bench->parsed()) run_search_bench(bench_options);
+    if (bench_lists->parsed()) run_list_bench(list_options);
   });
 }

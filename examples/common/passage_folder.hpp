@@ -15,6 +15,7 @@
 #include <nibble/io/mapped_file.hpp>
 #include <nibble/io/output_file.hpp>
 #include <nibble/io/update_file.hpp>
+#include <nibble/model/embed_texts.hpp>
 #include <nibble/search/binary_index.hpp>
 
 namespace nibble::example {
@@ -24,12 +25,20 @@ struct Passage {
   std::string source, text;
 };
 
+/// How the vectors of a folder are made.
+struct EmbedSettings {
+  std::filesystem::path model;
+  std::string pooling{pooling_names.front()};
+  Index dims = 0;
+};
+
 /// The folder holds
-/// - settings.json: the model that the vectors are of, and their dimensions
+/// - settings.json: the model that the vectors are of, its pooling, and the vectors' dimensions
 /// - passages.jsonl: a passage a line; its id is the byte at which its line begins
 /// - vectors.nibble: the BinaryIndex
-/// Passages are written before the index speaks of them, so a crash leaves at most lines that
-/// nothing refers to.
+/// Passages are written before the index speaks of them, and removing them changes the index alone.
+/// So a crash leaves at most lines that nothing refers to, as removing does, and an id stays what
+/// it is.
 class PassageFolder {
  public:
   /// Throws Error where settings.json is missing or broken.
@@ -37,25 +46,29 @@ class PassageFolder {
     const auto path = folder_ / "settings.json";
     const auto json = read_json_file(path, std::uint64_t{1} << 20);
     const auto text = json_field<std::string>(json, "model", path_text(path));
-    model_ = std::u8string(text.begin(), text.end());
-    dims_ = json_field<Index>(json, "dims", path_text(path), 1, RaBitQ::max_dims);
+    settings_.model = std::u8string(text.begin(), text.end());
+    settings_.pooling =
+        json_optional<std::string>(json, "pooling", path_text(path)).value_or(settings_.pooling);
+    settings_.dims = json_field<Index>(json, "dims", path_text(path), 1, RaBitQ::max_dims);
   }
 
   /// Begins a folder, or an old one of the same name anew.
-  PassageFolder(std::filesystem::path folder, const std::filesystem::path& model, Index dims)
-      : folder_(std::move(folder)), model_(std::filesystem::absolute(model)), dims_(dims) {
+  PassageFolder(std::filesystem::path folder, EmbedSettings settings)
+      : folder_(std::move(folder)), settings_(std::move(settings)) {
+    settings_.model = std::filesystem::absolute(settings_.model);
     std::error_code code;
     std::filesystem::create_directories(folder_, code);
     if (code) fail(path_text(folder_), ": cannot be created: ", code.message());
     std::filesystem::remove(index_path(), code);
-    const auto text = model_.u8string();
-    const nlohmann::json json{{"model", std::string(text.begin(), text.end())}, {"dims", dims}};
+    const auto text = settings_.model.u8string();
+    const nlohmann::json json{{"model", std::string(text.begin(), text.end())},
+                              {"pooling", settings_.pooling},
+                              {"dims", settings_.dims}};
     write_text_file(folder_ / "settings.json", json.dump(1) + "\n");
     write_text_file(passages_path(), "");
   }
 
-  [[nodiscard]] const std::filesystem::path& model() const noexcept { return model_; }
-  [[nodiscard]] Index dims() const noexcept { return dims_; }
+  [[nodiscard]] const EmbedSettings& settings() const noexcept { return settings_; }
   [[nodiscard]] std::filesystem::path index_path() const { return folder_ / "vectors.nibble"; }
 
   /// Writes passages behind the others, and returns their ids.
@@ -84,26 +97,46 @@ class PassageFolder {
     std::vector<Passage> passages;
     if (ids.empty()) return passages;
     const auto file = MappedFile::open(passages_path());
-    const std::string_view all(reinterpret_cast<const char*>(file->bytes().data()),
-                               file->bytes().size());
-    for (const std::uint64_t id : ids) {
-      const std::string where = concat(path_text(passages_path()), ": byte ", id);
-      const std::size_t end =
-          id < all.size() ? all.find('\n', static_cast<std::size_t>(id)) : std::string_view::npos;
-      if (end == std::string_view::npos) fail(where, ": no passage begins there");
-      const auto begin = static_cast<std::size_t>(id);
-      const auto json = parse_json(all.substr(begin, end - begin), where);
-      passages.push_back({json_field<std::string>(json, "source", where),
-                          json_field<std::string>(json, "text", where)});
-    }
+    for (const std::uint64_t id : ids) passages.push_back(parse(line(*file, id), id));
     return passages;
   }
 
+  /// The ids of all lines whose passage is of this source, removed ones too.
+  [[nodiscard]] std::vector<std::uint64_t> ids_of(std::string_view source) const {
+    std::vector<std::uint64_t> ids;
+    const auto file = MappedFile::open(passages_path());
+    for (std::uint64_t id = 0; id < file->bytes().size();) {
+      const std::string_view text = line(*file, id);
+      if (parse(text, id).source == source) ids.push_back(id);
+      id += text.size() + 1;
+    }
+    return ids;
+  }
+
  private:
+  [[nodiscard]] std::string where(std::uint64_t id) const {
+    return concat(path_text(passages_path()), ": byte ", id);
+  }
+
+  [[nodiscard]] std::string_view line(const MappedFile& file, std::uint64_t id) const {
+    const std::string_view all(reinterpret_cast<const char*>(file.bytes().data()),
+                               file.bytes().size());
+    const std::size_t end =
+        id < all.size() ? all.find('\n', static_cast<std::size_t>(id)) : std::string_view::npos;
+    if (end == std::string_view::npos) fail(where(id), ": no passage begins there");
+    return all.substr(static_cast<std::size_t>(id), end - static_cast<std::size_t>(id));
+  }
+
+  [[nodiscard]] Passage parse(std::string_view text, std::uint64_t id) const {
+    const auto json = parse_json(text, where(id));
+    return {json_field<std::string>(json, "source", where(id)),
+            json_field<std::string>(json, "text", where(id))};
+  }
+
   [[nodiscard]] std::filesystem::path passages_path() const { return folder_ / "passages.jsonl"; }
 
-  std::filesystem::path folder_, model_;
-  Index dims_ = 0;
+  std::filesystem::path folder_;
+  EmbedSettings settings_;
 };
 
 }  // namespace nibble::example

@@ -54,6 +54,8 @@
 #include <nibble/text/tokenizer.hpp>
 
 #include <nibble/search/binary_index.hpp>
+#include <nibble/search/index_parameters.hpp>
+#include <nibble/search/kmeans.hpp>
 #include <nibble/search/packed_bits_file.hpp>
 #include <nibble/search/passages.hpp>
 #include <nibble/search/rabitq.hpp>
@@ -63,6 +65,7 @@
 #include <nibble/model/bit_budget.hpp>
 #include <nibble/model/calibrate.hpp>
 #include <nibble/model/decoder.hpp>
+#include <nibble/model/embed_texts.hpp>
 #include <nibble/model/evaluate.hpp>
 #include <nibble/model/generate.hpp>
 #include <nibble/model/generation_config.hpp>

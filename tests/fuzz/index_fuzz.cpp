@@ -57,15 +57,13 @@ void change_at(Bytes& file, std::uint64_t at, Change change) {
 void mend(Bytes& file) {
   if (file.size() < index_file::parameters_offset) return;
   std::uint64_t at = index_file::parameters_offset;
-  std::array<std::uint64_t, 4> widths{};
+  index_file::Parts<std::uint64_t> widths{};
   change_at<index_file::FileHeader>(file, 0, [&](index_file::FileHeader& header) {
     header.dims %= 64;
     header.code_bits %= max_code_bits + 2;
     header.kept %= kept_vectors_names.size() + 1;
-    const std::uint64_t floats =
-        index_file::parameter_floats(header.dims, header.code_bits > 0,
-                                     header.kept == static_cast<std::uint32_t>(KeptVectors::Int8));
-    const std::uint64_t size = floats * sizeof(float);
+    header.lists %= 16;
+    const std::uint64_t size = index_file::parameters_size(header);
     if (size > file.size() - at) return;
     const auto parameters = std::span(file).subspan(at, static_cast<std::size_t>(size));
     header.parameters_checksum = checksum(parameters);
@@ -90,8 +88,8 @@ void mend(Bytes& file) {
     std::uint64_t size = 0;
     change_at<index_file::RecordHeader>(file, at, [&](index_file::RecordHeader& header) {
       const bool removes = header.tag == index_file::removed_tag;
-      const auto layout =
-          index_file::layout_record(header.count, removes ? index_file::removed_widths : widths);
+      const auto layout = index_file::layout_record(header.count, header.runs,
+                                                    removes ? index_file::removed_widths : widths);
       if (layout && layout->size <= file.size() - begin) {
         size = layout->size;
         for (std::size_t part = 0; part < layout->sizes.size(); ++part) {
@@ -128,10 +126,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     BinaryIndex index = BinaryIndex::open(file.path());
     check(index.size() >= 0 && index.size() <= index.rows() && index.bytes() <= size);
     const Matrix queries = Matrix::Constant(2, index.parameters().dims, 0.5F);
-    for (const double oversampling : {0.0, 2.0}) {
+    for (const std::size_t probes : {std::size_t{1}, std::size_t{3}}) {
       SearchOptions options;
       options.count = 5;
-      options.oversampling = oversampling;
+      options.oversampling = probes == 1 ? 0 : 2;
+      options.probes = probes;
       for (const auto& found : index.search(queries, options, pool)) {
         check(found.size() <= std::min(options.count, static_cast<std::size_t>(index.size())));
         for (const Neighbour& each : found) check(each.row >= 0 && each.row < index.rows());

@@ -180,3 +180,49 @@ TEST_CASE("inner products with floats and with int8 codes", "[search_kernels]") 
     }
   }
 }
+
+TEST_CASE("inner products of all rows with all rows", "[search_kernels]") {
+  test::Random random(134);
+  for (int round = 0; round < 20; ++round) {
+    const auto number = [&](Index most) { return test::random_integer<Index>(random, 1, most); };
+    const Index a_count = number(9), b_count = number(150), size = number(70), gap = number(5);
+    CAPTURE(a_count, b_count, size);
+    const Index a_stride = size + gap, b_stride = size + 1;
+    // The last row ends where the numbers end.
+    const auto a = test::random_floats(random, a_count * a_stride - gap);
+    const auto b = test::random_floats(random, b_count * b_stride - 1);
+    for (const SearchKernels* table : search_tables()) {
+      CAPTURE(table->isa);
+      std::vector<float> products(static_cast<std::size_t>(a_count * (b_count + 1)), -1.0F);
+      table->dot_products({{a.data(), a_count, a_stride},
+                           {b.data(), b_count, b_stride},
+                           size,
+                           products.data(),
+                           b_count + 1});
+      for (Index i = 0; i < a_count; ++i) {
+        const float* row = products.data() + i * (b_count + 1);
+        for (Index j = 0; j < b_count; ++j) {
+          double expected = 0, magnitude = 0;
+          for (Index k = 0; k < size; ++k) {
+            const double product =
+                static_cast<double>(a[static_cast<std::size_t>(i * a_stride + k)]) *
+                b[static_cast<std::size_t>(j * b_stride + k)];
+            expected += product;
+            magnitude += std::abs(product);
+          }
+          // As for a single product, above.
+          const double roundings = 2 * static_cast<double>(divide_up(size, Index{16})) + 4;
+          CHECK(std::abs(row[j] - expected) <= roundings * float_epsilon * (1 + 1e-5) * magnitude);
+        }
+        CHECK(row[b_count] == -1.0F);
+      }
+      float alone = 0;
+      table->dot_products({{a.data() + (a_count - 1) * a_stride, 1, a_stride},
+                           {b.data() + (b_count - 1) * b_stride, 1, b_stride},
+                           size,
+                           &alone,
+                           1});
+      CHECK(products[products.size() - 2] == alone);
+    }
+  }
+}

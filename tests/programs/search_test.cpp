@@ -51,12 +51,73 @@ TEST_CASE("search finds passages of indexed and added texts") {
   require_error("search", {"verify", index}, "are damaged");
 }
 
+TEST_CASE("search removes passages by id and by source") {
+  const TemporaryDirectory scratch;
+  const std::string index = scratch / "index", one = scratch / "one.txt", two = scratch / "two.txt";
+  const auto passages = [](const std::string& word) {
+    std::string text;
+    for (int i = 0; i < 40; ++i) text += "The " + word + " came again to the old house, late. ";
+    return text;
+  };
+  nibble::write_text_file(one, passages("captain"));
+  nibble::write_text_file(two, passages("doctor"));
+  run_program("search", {"index", index, one, two, "--model", embedding_model(), "--lists", "2"});
+  const auto query = [&] {
+    return run_program("search", {"query", index, "the doctor", "-k", "100", "--json"})
+        .json()["results"];
+  };
+  const auto all = query();
+  const std::string first = std::to_string(all[0]["id"].get<std::uint64_t>());
+  CHECK(run_program("search", {"query", index, "the doctor", "--probes", "1"}).exit_code == 0);
+  require_error("search", {"remove", index, first, "7"}, "ID 7: ");
+  CHECK(query() == all);
+  CHECK(run_program("search", {"remove", index, first, "--json"}).json()["removed"] == 1);
+  require_error("search", {"remove", index, first}, "has no such passage");
+  require_error("search", {"remove", index}, "expected an ID or --source");
+  require_error("search", {"remove", index, "--source", "three.txt"}, "three.txt");
+  CHECK(query().size() == all.size() - 1);
+  run_program("search", {"remove", index, "--source", two});
+  const auto left = query();
+  CHECK(left.size() > 2);
+  for (const auto& each : left) CHECK(each["source"] == one);
+  run_program("search", {"add", index, two});
+  CHECK(query().size() == all.size());
+  CHECK(run_program("search", {"verify", index}).exit_code == 0);
+}
+
+TEST_CASE("search takes the hidden states of a decoder") {
+  const TemporaryDirectory scratch;
+  const std::string index = scratch / "index";
+  const auto begun = run_program("search", {"index", index, shipped_text(), "--model",
+                                            shipped_model(), "--pooling", "last", "--json"})
+                         .json();
+  CHECK(begun["dims"] == 256);
+  const auto first = [&](const std::string& text) {
+    return run_program("search", {"query", index, text, "-k", "1", "--json"}).json()["results"][0];
+  };
+  const auto found = first("an old sailor");
+  // A passage is its own nearest; its score is a cosine, up to the steps of int8.
+  const auto itself = first(found["text"].get<std::string>());
+  CHECK(itself["id"] == found["id"]);
+  CHECK(itself["score"] > 0.99);
+  require_error("search",
+                {"index", index, shipped_text(), "--model", shipped_model(), "--pooling", "first"},
+                "--pooling");
+  require_error("search",
+                {"index", index, shipped_text(), "--model", shipped_model(), "--dims", "300"},
+                "dims: expected 1 to 256, found 300");
+}
+
 TEST_CASE("search's errors") {
   const TemporaryDirectory scratch;
   const std::string index = scratch / "index", little = scratch / "little.txt";
   nibble::write_text_file(little, "Too little.");
   require_error("search", {}, "A subcommand is required");
   require_error("search", {"query", index, "text"}, "settings.json: no such file");
+  require_error("search", {"query"}, "QUERY is required");
+  require_error("search",
+                {"index", index, shipped_text(), "--model", embedding_model(), "--lists", "100000"},
+                "lists: expected 1 to");
   require_error("search", {"index", index, "nowhere.txt", "--model", embedding_model()},
                 "nowhere.txt: no such file");
   require_error("search", {"index", index, little, "--model", embedding_model()},
@@ -109,4 +170,18 @@ TEST_CASE("search measures recall on a text") {
   CHECK(code["recall_deviation"] > 0);
   CHECK(code["recall_2x"] > code["recall"]);
   CHECK(code["recall_4x"] > code["recall_2x"]);
+}
+
+TEST_CASE("search measures numbers of probes") {
+  const auto json =
+      run_program("search", {"bench-lists", "--rows", "2000", "--dims", "64", "--lists", "20",
+                             "--clusters", "20", "--repeat", "1", "--json"})
+          .json();
+  const auto& probes = json["probes"];
+  REQUIRE(probes.size() == 7);  // no lists, 1, 2, 4, 8, 16, 20
+  CHECK(probes[0]["probes"] == 0);
+  CHECK(probes[6]["share_of_rows_read"].get<double>() == Approx(1));
+  CHECK(probes[1]["share_of_rows_read"] < 0.3);
+  CHECK(probes[1]["recall_4x"] < probes[3]["recall_4x"]);
+  CHECK(probes[6]["recall_4x"] > 0.9);
 }

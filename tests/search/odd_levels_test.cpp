@@ -55,6 +55,13 @@ TEST_CASE("codes are odd integers near the vector's direction", "[odd_levels]") 
       const double squared_sine = 1 - exact * exact / code_norm / norm;
       const double least[] = {0.363, 0.119, 0.0374, 0.0115, 0.0035, 0.00104, 0.0003, 0.00009};
       CHECK(squared_sine < 1.25 * least[bits - 1]);
+
+      // The step for normally distributed components does about as well where they are such.
+      const double gaussian =
+          encode_odd_levels(vector, bits, code.data(), scratch, StepChoice::Gaussian);
+      CHECK(std::equal(signs.begin(), signs.end(), code.begin()));
+      const double levels_norm = scratch.levels.cast<double>().square().sum();
+      CHECK(1 - gaussian * gaussian / levels_norm / norm < 1.4 * least[bits - 1]);
     }
   }
 }

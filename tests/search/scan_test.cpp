@@ -10,6 +10,7 @@
 
 #include "io/io_test_support.hpp"
 #include "support/catch.hpp"
+#include "support/isas.hpp"
 #include "support/random.hpp"
 
 using namespace nibble;
@@ -32,11 +33,11 @@ struct Rows {
     const Index stride = encoder.row_bytes().code;
     codes.resize(static_cast<std::size_t>(vectors.rows() * stride));
     corrections.resize(static_cast<std::size_t>(vectors.rows()));
-    RaBitQ::Scratch scratch;
+    RowEncoder::Scratch scratch;
     std::byte none{};  // no vectors are kept
     for (Index i = 0; i < vectors.rows(); ++i) {
       ids.push_back(1000 - static_cast<std::uint64_t>(i));
-      encoder.encode({vectors.row(i).data(), static_cast<std::size_t>(vectors.cols())},
+      encoder.encode({vectors.row(i).data(), static_cast<std::size_t>(vectors.cols())}, 0,
                      codes.data() + i * stride, &corrections[static_cast<std::size_t>(i)], &none,
                      scratch);
     }

@@ -38,8 +38,8 @@ class ReferenceDecoder {
     }
   }
 
-  /// The logits of every token of a sequence.
-  [[nodiscard]] Rows logits(std::span<const TokenId> tokens) const {
+  /// The last layer's output after the final norm, of every token of a sequence.
+  [[nodiscard]] Rows hidden_states(std::span<const TokenId> tokens) const {
     Rows hidden;
     for (const TokenId id : tokens) {
       hidden.push_back(weights_.at("model.embed_tokens.weight")[static_cast<std::size_t>(id)]);
@@ -51,11 +51,15 @@ class ReferenceDecoder {
       add(hidden,
           feed_forward(prefix + "mlp.", norm(hidden, prefix + "post_attention_layernorm.weight")));
     }
-    const Rows normed = norm(hidden, "model.norm.weight");
+    return norm(hidden, "model.norm.weight");
+  }
+
+  /// The logits of every token of a sequence.
+  [[nodiscard]] Rows logits(std::span<const TokenId> tokens) const {
     const Rows& head =
         weights_.at(config_.tied_head ? "model.embed_tokens.weight" : "lm_head.weight");
     Rows result;
-    for (const Vector& row : normed) result.push_back(multiply(head, row));
+    for (const Vector& row : hidden_states(tokens)) result.push_back(multiply(head, row));
     return result;
   }
 

@@ -6,6 +6,7 @@
 
 #include <nibble/kernels/code_scores.hpp>
 #include <nibble/kernels/dot.hpp>
+#include <nibble/kernels/dot_products.hpp>
 #include <nibble/kernels/hamming.hpp>
 
 namespace nibble {
@@ -17,13 +18,15 @@ struct SearchKernels {
   bool (*score_codes)(const CodeScoreTask& task) noexcept = nullptr;
   float (*dot)(const float* a, const float* b, Index size) noexcept = nullptr;
   float (*dot_int8)(const float* vector, const std::int8_t* code, Index size) noexcept = nullptr;
+  void (*dot_products)(const DotProductTask& task) noexcept = nullptr;
 };
 
 namespace search_kernels_detail {
 
 template <simd::InstructionSet Isa>
-inline constexpr SearchKernels table{Isa::name, &hamming_distances<Isa>, &score_codes<Isa>,
-                                     &nibble::dot<Isa>, &nibble::dot_int8<Isa>};
+inline constexpr SearchKernels table{
+    Isa::name,         &hamming_distances<Isa>, &score_codes<Isa>,
+    &nibble::dot<Isa>, &nibble::dot_int8<Isa>,  &nibble::dot_products<Isa>};
 
 }  // namespace search_kernels_detail
 

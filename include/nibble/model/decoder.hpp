@@ -21,7 +21,7 @@
 
 namespace nibble {
 
-/// Which tokens of a slice get logits.
+/// Which tokens of a slice get logits, or hidden states.
 enum class LogitRows { None, Last, All };
 
 /// New tokens of one session.
@@ -122,6 +122,24 @@ class Decoder {
   /// or of another decoder's layout, an id outside the vocabulary, a sequence longer than the
   /// context, or a KV budget that is used up.
   Eigen::Map<const Matrix> forward(std::span<const Slice> batch, Workspace& workspace) const {
+    run_layers(batch, workspace);
+    const Eigen::Map<const Matrix> logits = project(normalize(workspace), workspace);
+    advance(batch);  // last, since everything before may throw
+    return logits;
+  }
+
+  /// The same up to the head: what it would take, the last layer's output after the final norm,
+  /// [rows][hidden_size], of the tokens whose logits were asked for.
+  Eigen::Map<const Matrix> hidden_states(std::span<const Slice> batch, Workspace& workspace) const {
+    run_layers(batch, workspace);
+    const Eigen::Map<const Matrix> states = normalize(workspace);
+    advance(batch);
+    return states;
+  }
+
+ private:
+  /// Takes the tokens through all layers; `workspace.hidden_` is then the residual stream.
+  void run_layers(std::span<const Slice> batch, Workspace& workspace) const {
     check(batch);
     reserve(batch);
     place(batch, workspace);
@@ -145,15 +163,15 @@ class Decoder {
       layer.feed_forward.forward(workspace.input_, execution, workspace.feed_forward_, update);
       kernels_->add(hidden, update, tokens * config_.hidden_size);
     }
-    const Eigen::Map<const Matrix> logits = project(hidden, normed, execution, workspace);
-    for (const Slice& slice : batch) {  // last, since everything before may throw
+  }
+
+  static void advance(std::span<const Slice> batch) {
+    for (const Slice& slice : batch) {
       KvCache& cache = slice.session->cache();
       cache.set_length(cache.length() + static_cast<Index>(slice.tokens.size()));
     }
-    return logits;
   }
 
- private:
   /// What the layers and kernels rely on, for a configuration that was not read from a file.
   static void check(const ModelConfig& config) {
     const auto require = [](bool valid, const char* what) {
@@ -243,19 +261,27 @@ class Decoder {
     }
   }
 
-  /// The logits of the tokens that get them; `normed` is overwritten.
-  Eigen::Map<const Matrix> project(const float* hidden, float* normed, const Execution& execution,
-                                   Workspace& workspace) const {
+  /// The final norm of the tokens that were asked for.
+  Eigen::Map<const Matrix> normalize(Workspace& workspace) const {
     const auto rows = static_cast<Index>(workspace.logit_tokens_.size());
+    const float* hidden = workspace.hidden_.as<float>();
+    float* normed = workspace.normed_.as<float>();
     for (Index row = 0; row < rows; ++row) {
       const Index token = workspace.logit_tokens_[static_cast<std::size_t>(row)];
       norm_->forward(hidden + token * config_.hidden_size, *kernels_,
                      normed + row * config_.hidden_size);
     }
-    float* logits = workspace.logits_.make_room<float>(rows * config_.vocab_size);
-    workspace.input_.assign(normed, rows, config_.hidden_size, config_.hidden_size);
+    return {normed, rows, config_.hidden_size};
+  }
+
+  /// Logits of hidden states.
+  Eigen::Map<const Matrix> project(const Eigen::Map<const Matrix>& states,
+                                   Workspace& workspace) const {
+    const Execution execution{*kernels_, workspace.pool(), workspace.activations()};
+    float* logits = workspace.logits_.make_room<float>(states.rows() * config_.vocab_size);
+    workspace.input_.assign(states.data(), states.rows(), config_.hidden_size, config_.hidden_size);
     head_->forward(workspace.input_, execution, logits, config_.vocab_size);
-    return {logits, rows, config_.vocab_size};
+    return {logits, states.rows(), config_.vocab_size};
   }
 
   ModelConfig config_;

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include <Eigen/Core>
 
@@ -57,33 +60,64 @@ struct Fit {
   return {(levels * magnitudes).sum(), levels.square().sum(), inverse_step};
 }
 
+/// Writes integers of `bits`, padded by zeros to a multiple of eight, as planes of bits.
+inline void pack_planes(std::span<const std::uint8_t> integers, int bits,
+                        std::uint8_t* code) noexcept {
+  for (int j = bits - 1; j >= 0; --j) {
+    for (std::size_t i = 0; i < integers.size(); i += 8) {
+      std::uint64_t bytes = 0;
+      for (std::size_t k = 0; k < 8; ++k) bytes = (bytes << 8) | integers[i + k];
+      // The product moves the lowest bit of byte k to bit 56 + k.
+      const std::uint64_t lowest = (bytes >> j) & 0x0101010101010101ULL;
+      *code++ = static_cast<std::uint8_t>((lowest * 0x0102040810204080ULL) >> 56);
+    }
+  }
+}
+
+/// The step, in deviations, of the uniform quantizer of 2^bits levels that is best for normally
+/// distributed numbers. Source: Max, "Quantizing for Minimum Distortion" (1960), table II.
+inline constexpr std::array<float, 8> gaussian_steps{1.596F,  0.9957F, 0.5860F, 0.3352F,
+                                                     0.1881F, 0.1041F, 0.0569F, 0.0308F};
+
 }  // namespace odd_levels_detail
 
 /// Scratch memory of `encode_odd_levels`, to be used again.
 struct OddLevelScratch {
   Eigen::ArrayXf magnitudes, levels;
+  std::vector<std::uint8_t> integers;
+};
+
+/// How the step of a code is chosen.
+enum class StepChoice : bool {
+  Best,      // of some dozens, for the smallest angle
+  Gaussian,  // that of normally distributed components, as rotated vectors have: in one go
 };
 
 /// Writes the code of a finite vector to code[code_bytes(size, bits)], and returns its inner
 /// product with the vector, 0 only for a zero vector. Component i of the code stands for the odd
 /// integer sum_j 2^(bits - 1 - j) s_ij, with s_ij = +1 or -1 by its bit in plane j; its sign is
-/// that of the vector's component (-1 for 0), so plane 0 is `pack_signs`. Steps from the largest
-/// magnitude down are tried, the best one's neighbourhood more finely. Source: Gao et al.,
-/// "Practical and Asymptotically Optimal Quantization of High-Dimensional Vectors in Euclidean
-/// Space for Approximate Nearest Neighbor Search" (2024), section 3, which finds the best step
-/// exactly.
+/// that of the vector's component (-1 for 0), so plane 0 is `pack_signs`. For the best step, those
+/// from the largest magnitude down are tried, the best one's neighbourhood more finely. Source: Gao
+/// et al., "Practical and Asymptotically Optimal Quantization of High-Dimensional Vectors in
+/// Euclidean Space for Approximate Nearest Neighbor Search" (2024), section 3, which finds the best
+/// step exactly.
 [[nodiscard]] inline float encode_odd_levels(std::span<const float> vector, int bits,
-                                             std::uint8_t* code, OddLevelScratch& scratch) {
+                                             std::uint8_t* code, OddLevelScratch& scratch,
+                                             StepChoice choice = StepChoice::Best) {
   using odd_levels_detail::Fit;
   using odd_levels_detail::fit;
   const auto dims = static_cast<Index>(vector.size());
-  const Index plane = sign_bytes(dims);
   const auto half = static_cast<float>(1 << (bits - 1));
   scratch.magnitudes = Eigen::Map<const Eigen::ArrayXf>(vector.data(), dims).abs();
   const float largest = dims == 0 ? 0.0F : scratch.magnitudes.maxCoeff();
   Fit best{0, 1, 0};
   if (bits == 1 || !(largest > 0)) {
     best = fit(scratch.magnitudes, 0, 0, scratch.levels);
+  } else if (choice == StepChoice::Gaussian) {
+    const float deviation = std::sqrt((scratch.magnitudes / largest).square().mean()) * largest;
+    const float step =
+        deviation * odd_levels_detail::gaussian_steps[static_cast<std::size_t>(bits - 1)];
+    best = fit(scratch.magnitudes, 1 / step, half - 1, scratch.levels);
   } else {
     constexpr float coarse = 1.09F, fine = 1.015F;
     const auto try_step = [&](float inverse_step) {
@@ -96,18 +130,15 @@ struct OddLevelScratch {
     best = fit(scratch.magnitudes, best.inverse_step, half - 1, scratch.levels);
   }
 
-  std::fill_n(code, code_bytes(dims, bits), std::uint8_t{0});
+  scratch.integers.assign(static_cast<std::size_t>(8 * sign_bytes(dims)), 0);
+  const int largest_code = (1 << bits) - 1;
   for (Index i = 0; i < dims; ++i) {
     const auto level = static_cast<int>(scratch.levels[i]);  // odd
     const bool positive = vector[static_cast<std::size_t>(i)] > 0;
-    const int largest_code = (1 << bits) - 1;
-    const int integer = ((positive ? level : -level) + largest_code) / 2;  // 0..2^bits - 1
-    for (int j = 0; j < bits; ++j) {
-      const int bit = (integer >> (bits - 1 - j)) & 1;
-      std::uint8_t& byte = code[j * plane + i / 8];
-      byte = static_cast<std::uint8_t>(byte | (bit << (7 - i % 8)));
-    }
+    scratch.integers[static_cast<std::size_t>(i)] =
+        static_cast<std::uint8_t>(((positive ? level : -level) + largest_code) / 2);
   }
+  odd_levels_detail::pack_planes(scratch.integers, bits, code);
   return best.product;
 }
 

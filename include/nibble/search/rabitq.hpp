@@ -49,7 +49,7 @@ class RaBitQ {
 
   /// Scratch memory, to be used again.
   struct Scratch {
-    std::vector<float> rotated;
+    std::vector<float> relative;  // to the centre, rotated
     OddLevelScratch levels;
   };
 
@@ -80,6 +80,18 @@ class RaBitQ {
     return encode(vector, bits_, code, scratch);
   }
 
+  /// Rotates a vector, [dims()], in place.
+  void rotate(std::span<float> vector) const noexcept { rotation_.apply(vector); }
+
+  /// As `encode`, relative to another centre, vector and centre rotated before; codes of `bits`.
+  [[nodiscard]] RaBitQCorrection encode_rotated(std::span<const float> vector,
+                                                std::span<const float> centre, int bits,
+                                                StepChoice choice, std::uint8_t* code,
+                                                Scratch& scratch) const {
+    check_size(vector);
+    return finish(subtract(vector, centre, scratch.relative), bits, choice, code, scratch);
+  }
+
   /// Makes a query, [dims()], ready, in codes of `bits`. Throws Error as `encode`, and for bits not
   /// in 1..8.
   [[nodiscard]] RaBitQQuery encode_query(std::span<const float> query, int bits) const {
@@ -108,26 +120,48 @@ class RaBitQ {
     return {vector.data(), static_cast<Index>(vector.size())};
   }
 
+  void check_size(std::span<const float> vector) const {
+    if (vector.size() == centre_.size()) return;
+    fail("a vector of ", vector.size(), " dimensions, expected ", dims());
+  }
+
   [[nodiscard]] RaBitQCorrection encode(std::span<const float> vector, int bits, std::uint8_t* code,
                                         Scratch& scratch) const {
-    if (vector.size() != centre_.size()) {
-      fail("a vector of ", vector.size(), " dimensions, expected ", dims());
-    }
-    scratch.rotated.resize(centre_.size());
+    check_size(vector);
+    const Relative relative = subtract(vector, centre_, scratch.relative);
+    rotation_.apply(scratch.relative);
+    return finish(relative, bits, StepChoice::Best, code, scratch);
+  }
+
+  /// What rotations leave as it is of a vector relative to a centre.
+  struct Relative {
+    float squared_norm = 0;
+    float centre_product = 0;
+  };
+
+  [[nodiscard]] static Relative subtract(std::span<const float> vector,
+                                         std::span<const float> centre,
+                                         std::vector<float>& difference) {
+    difference.resize(vector.size());
     double squared_norm = 0, centre_product = 0;
     for (std::size_t i = 0; i < vector.size(); ++i) {
-      const float relative = vector[i] - centre_[i];
-      scratch.rotated[i] = relative;
+      const float relative = vector[i] - centre[i];
+      difference[i] = relative;
       squared_norm += static_cast<double>(relative) * relative;
-      centre_product += static_cast<double>(relative) * centre_[i];
+      centre_product += static_cast<double>(relative) * centre[i];
     }
-    const auto norm = static_cast<float>(squared_norm);
-    if (!std::isfinite(norm) || !std::isfinite(static_cast<float>(centre_product))) {
+    const Relative result{static_cast<float>(squared_norm), static_cast<float>(centre_product)};
+    if (!std::isfinite(result.squared_norm) || !std::isfinite(result.centre_product)) {
       fail("a vector is not finite, or too long for float32");
     }
-    rotation_.apply(scratch.rotated);
-    const float product = encode_odd_levels(scratch.rotated, bits, code, scratch.levels);
-    return {product > 0 ? norm / product : 0.0F, static_cast<float>(centre_product)};
+    return result;
+  }
+
+  [[nodiscard]] static RaBitQCorrection finish(const Relative& relative, int bits,
+                                               StepChoice choice, std::uint8_t* code,
+                                               Scratch& scratch) {
+    const float product = encode_odd_levels(scratch.relative, bits, code, scratch.levels, choice);
+    return {product > 0 ? relative.squared_norm / product : 0.0F, relative.centre_product};
   }
 
   std::vector<float> centre_;

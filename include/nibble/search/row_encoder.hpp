@@ -1,69 +1,39 @@
-// IndexParameters: how an index keeps a vector, and RowEncoder, which writes vectors so.
+// RowEncoder: writes vectors as an index keeps them.
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
 #include <span>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <nibble/core/error.hpp>
-#include <nibble/kernels/search_kernels.hpp>
+#include <nibble/search/centroids.hpp>
+#include <nibble/search/index_parameters.hpp>
 #include <nibble/search/rabitq.hpp>
-#include <nibble/search/scalar_codes.hpp>
 #include <nibble/search/sign_codes.hpp>
 
 namespace nibble {
-
-/// The vectors that are kept beside the codes, to re-rank with.
-enum class KeptVectors : std::uint8_t { None, Int8, Float32 };
-inline constexpr std::array<std::string_view, 3> kept_vectors_names{"none", "int8", "float32"};
-
-/// How an index keeps a vector; the same for all of its rows.
-struct IndexParameters {
-  Index dims = 0;
-  /// Of a code's component, 1 to 8: RaBitQ with two corrections; 0: the plain sign bits, with none.
-  int code_bits = 1;
-  std::uint64_t seed = 1;  // of RaBitQ's rotation
-  KeptVectors kept = KeptVectors::Int8;
-  std::vector<float> centre;         // [dims] with RaBitQ, else empty
-  std::vector<float> minima, steps;  // [dims] each with Int8, else empty: value = minimum + step n
-
-  friend bool operator==(const IndexParameters&, const IndexParameters&) = default;
-};
-
-/// Parameters whose centre is the mean of these vectors, [n][dims], and whose ranges are theirs.
-/// Throws Error where there are none, or one is not finite.
-[[nodiscard]] inline IndexParameters fit_index(const Vectors& vectors, int code_bits,
-                                               KeptVectors kept, std::uint64_t seed = 1) {
-  IndexParameters parameters{vectors.cols(), code_bits, seed, kept, {}, {}, {}};
-  const ScalarRanges ranges = ScalarRanges::of(vectors);
-  if (code_bits > 0) {
-    const Eigen::RowVectorXd mean = vectors.cast<double>().colwise().mean();
-    for (const double value : mean) parameters.centre.push_back(static_cast<float>(value));
-  }
-  if (kept == KeptVectors::Int8) {
-    parameters.minima.assign(ranges.minima().begin(), ranges.minima().end());
-    parameters.steps.assign(ranges.steps().begin(), ranges.steps().end());
-  }
-  return parameters;
-}
 
 /// Bytes that a row takes in each of the parts of an index, but for its id.
 struct RowBytes {
   Index code = 0, correction = 0, vector = 0;
 };
 
-/// Writes vectors as an index keeps them, and makes queries ready. Immutable; any number of threads
+/// Writes vectors as an index keeps them. Immutable; any number of threads
 /// may use it, each with scratch of its own.
 class RowEncoder {
  public:
+  /// Scratch memory, to be used again.
+  struct Scratch {
+    RaBitQ::Scratch rabitq;
+    std::vector<float> rotated;
+  };
+
   /// Throws Error where the parameters do not fit each other.
   explicit RowEncoder(IndexParameters parameters) : parameters_(std::move(parameters)) {
     const IndexParameters& p = parameters_;
@@ -73,27 +43,44 @@ class RowEncoder {
     if (p.code_bits < 0 || p.code_bits > max_code_bits) {
       fail("index: codes of ", p.code_bits, " bits, expected 0 to ", max_code_bits);
     }
-    const auto expect = [&](const char* what, const std::vector<float>& values, bool present) {
-      const Index expected = present ? p.dims : 0;
+    const auto expect = [&](const char* what, const std::vector<float>& values, Index vectors) {
+      const Index expected = vectors * p.dims;
       if (static_cast<Index>(values.size()) != expected) {
-        fail("index: ", what, " of ", values.size(), " dimensions, expected ", expected);
+        fail("index: ", what, " of ", values.size(), " numbers, expected ", expected);
       }
       for (const float value : values) {
         if (!std::isfinite(value)) fail("index: ", what, ": is not finite");
       }
     };
-    expect("centre", p.centre, p.code_bits > 0);
-    expect("minima", p.minima, p.kept == KeptVectors::Int8);
-    expect("steps", p.steps, p.kept == KeptVectors::Int8);
+    expect("centre", p.centre, p.code_bits > 0 ? 1 : 0);
+    expect("minima", p.minima, p.kept == KeptVectors::Int8 ? 1 : 0);
+    expect("steps", p.steps, p.kept == KeptVectors::Int8 ? 1 : 0);
+    expect("centroids", p.centroids, p.lists());
+    if (p.lists() > max_lists) fail("index: ", p.lists(), " lists, expected up to ", max_lists);
     for (const float step : p.steps) {
       if (step < 0) fail("index: steps: a step below 0");
     }
     if (p.code_bits > 0) rabitq_.emplace(p.centre, p.code_bits, p.seed);
+    if (p.lists() > 0) centroids_.emplace(p.centroids.data(), p.lists(), p.dims);
   }
+  RowEncoder(const RowEncoder&) = delete;
+  RowEncoder& operator=(const RowEncoder&) = delete;
+  RowEncoder(RowEncoder&&) noexcept = default;
+  RowEncoder& operator=(RowEncoder&&) noexcept = default;
 
   [[nodiscard]] const IndexParameters& parameters() const noexcept { return parameters_; }
   /// Null with plain sign bits.
   [[nodiscard]] const RaBitQ* rabitq() const noexcept { return rabitq_ ? &*rabitq_ : nullptr; }
+
+  /// Of the lists; null without any.
+  [[nodiscard]] const Centroids* centroids() const noexcept {
+    return centroids_ ? &*centroids_ : nullptr;
+  }
+
+  /// Makes of a vector, [dims], in place what is compared with centroids.
+  void turn(std::span<float> vector) const noexcept {
+    if (rabitq_) rabitq_->rotate(vector);
+  }
 
   [[nodiscard]] RowBytes row_bytes() const noexcept {
     const Index dims = parameters_.dims;
@@ -107,15 +94,21 @@ class RowEncoder {
     return bytes;
   }
 
-  /// Writes a vector, [dims]. What is not kept is not written to. Throws Error where it is not
-  /// finite.
-  void encode(std::span<const float> vector, std::uint8_t* code, RaBitQCorrection* correction,
-              std::byte* kept, RaBitQ::Scratch& scratch) const {
+  /// Writes a vector, [dims], of a list; without lists, any number will do. What is not kept is not
+  /// written to. Throws Error where it is not finite.
+  void encode(std::span<const float> vector, Index list, std::uint8_t* code,
+              RaBitQCorrection* correction, std::byte* kept, Scratch& scratch) const {
     for (const float value : vector) {
       if (!std::isfinite(value)) fail("a vector is not finite");
     }
-    if (rabitq_) {
-      *correction = rabitq_->encode(vector, code, scratch);
+    if (rabitq_ && centroids_) {
+      scratch.rotated.assign(vector.begin(), vector.end());
+      rabitq_->rotate(scratch.rotated);
+      *correction =
+          rabitq_->encode_rotated(scratch.rotated, (*centroids_)[list], parameters_.code_bits,
+                                  StepChoice::Best, code, scratch.rabitq);
+    } else if (rabitq_) {
+      *correction = rabitq_->encode(vector, code, scratch.rabitq);
     } else {
       pack_signs(vector, code);
     }
@@ -134,38 +127,7 @@ class RowEncoder {
  private:
   IndexParameters parameters_;
   std::optional<RaBitQ> rabitq_;
-};
-
-/// A query for re-ranking by kept vectors: of int8 levels n, <q, minimum + step (n + 128)> is a
-/// product with the levels and a sum that all rows share.
-class KeptQuery {
- public:
-  KeptQuery(std::span<const float> query, const IndexParameters& parameters)
-      : weights_(query.begin(), query.end()), kept_(parameters.kept) {
-    if (kept_ != KeptVectors::Int8) return;
-    double offset = 0;
-    for (std::size_t i = 0; i < weights_.size(); ++i) {
-      const double step = parameters.steps[i];
-      offset += query[i] * (parameters.minima[i] + 128 * step);
-      weights_[i] = query[i] * parameters.steps[i];
-    }
-    offset_ = static_cast<float>(offset);
-  }
-
-  /// The inner product with a kept vector.
-  [[nodiscard]] float product(const std::byte* kept, const SearchKernels& kernels) const noexcept {
-    const auto dims = static_cast<Index>(weights_.size());
-    if (kept_ == KeptVectors::Int8) {
-      return offset_ +
-             kernels.dot_int8(weights_.data(), reinterpret_cast<const std::int8_t*>(kept), dims);
-    }
-    return kernels.dot(weights_.data(), reinterpret_cast<const float*>(kept), dims);
-  }
-
- private:
-  std::vector<float> weights_;
-  KeptVectors kept_;
-  float offset_ = 0;
+  std::optional<Centroids> centroids_;  // of parameters_
 };
 
 }  // namespace nibble

@@ -30,38 +30,57 @@ struct RowSpan {
 /// Says which rows may be found. Called on any thread, and only for rows near enough.
 using RowFilter = std::function<bool(std::uint64_t id, std::int64_t row)>;
 
+/// Throws Error where queries have other dimensions than the rows, or one is not finite.
+inline void check_queries(const Vectors& queries, const RowEncoder& encoder) {
+  const Index dims = encoder.parameters().dims;
+  if (queries.cols() != dims) {
+    fail("queries of ", queries.cols(), " dimensions, the index has ", dims);
+  }
+  for (Index i = 0; i < queries.rows(); ++i) {
+    if (!queries.row(i).allFinite()) fail("query ", i, ": is not finite");
+  }
+}
+
 /// Queries ready for a scan; they share the width of their codes.
 class ScanQueries {
  public:
-  /// `query_bits`: of the queries' codes, 1 to 8. Throws Error for others, and where a query has
-  /// other dimensions than the rows, or is not finite.
-  ScanQueries(const Vectors& queries, const RowEncoder& encoder, int query_bits, ExecutorRef pool)
-      : bits_(query_bits) {
-    const Index dims = encoder.parameters().dims;
-    if (queries.cols() != dims) {
-      fail("queries of ", queries.cols(), " dimensions, the index has ", dims);
-    }
+  /// Room for some queries with codes of `query_bits`, 1 to 8. Throws Error for other widths.
+  ScanQueries(const RowEncoder& encoder, int query_bits, Index count)
+      : encoder_(&encoder), bits_(query_bits) {
     check_code_bits("query", query_bits);
-    stride_ = nibble::code_bytes(dims, query_bits);
-    most_ = largest_code_product(dims, query_bits, std::max(encoder.parameters().code_bits, 1));
-    codes_.resize(static_cast<std::size_t>(queries.rows() * stride_));
-    terms_.resize(static_cast<std::size_t>(queries.rows()));
+    const IndexParameters& parameters = encoder.parameters();
+    stride_ = nibble::code_bytes(parameters.dims, query_bits);
+    most_ = largest_code_product(parameters.dims, query_bits, std::max(parameters.code_bits, 1));
+    codes_.resize(static_cast<std::size_t>(count * stride_));
+    terms_.resize(static_cast<std::size_t>(count));
+  }
+
+  /// Queries relative to the centre. Throws Error as `check_queries` too.
+  ScanQueries(const Vectors& queries, const RowEncoder& encoder, int query_bits, ExecutorRef pool)
+      : ScanQueries(encoder, query_bits, queries.rows()) {
+    check_queries(queries, encoder);
     pool.run(queries.rows(), [&](Index i, int) {
-      const std::span query(queries.row(i).data(), static_cast<std::size_t>(dims));
-      if (!queries.row(i).allFinite()) fail("query ", i, ": is not finite");
-      std::uint8_t* code = codes_.data() + i * stride_;
-      Terms& terms = terms_[static_cast<std::size_t>(i)];
-      if (encoder.rabitq() == nullptr) {
-        OddLevelScratch scratch;
-        static_cast<void>(encode_odd_levels(query, query_bits, code, scratch));
-        const double squared_norms = scratch.levels.square().sum() * static_cast<double>(dims);
-        terms.scale = static_cast<float>(1 / std::sqrt(squared_norms));
-      } else {
-        const RaBitQQuery prepared = encoder.rabitq()->encode_query(query, query_bits);
-        std::copy_n(prepared.data(), stride_, code);
-        terms = {prepared.scale, prepared.centre_product};
-      }
+      const std::span query(queries.row(i).data(), static_cast<std::size_t>(queries.cols()));
+      RowEncoder::Scratch scratch;
+      if (encoder.rabitq() == nullptr) return set_signs(i, query, scratch);
+      const RaBitQQuery prepared = encoder.rabitq()->encode_query(query, bits_);
+      std::copy_n(prepared.data(), stride_, codes_.data() + i * stride_);
+      terms_[static_cast<std::size_t>(i)] = {prepared.scale, prepared.centre_product};
     });
+  }
+
+  /// Makes a query ready, as centroids are (`RowEncoder::turn`), for the rows of a list.
+  void set_in_list(Index place, std::span<const float> query, Index list,
+                   RowEncoder::Scratch& scratch) {
+    if (encoder_->rabitq() == nullptr) return set_signs(place, query, scratch);
+    const std::span<const float> centroid = (*encoder_->centroids())[list];
+    const RaBitQCorrection correction =
+        encoder_->rabitq()->encode_rotated(query, centroid, bits_, StepChoice::Gaussian,
+                                           codes_.data() + place * stride_, scratch.rabitq);
+    const auto dims = static_cast<Index>(query.size());
+    const float centre_product = Eigen::Map<const Eigen::VectorXf>(query.data(), dims)
+                                     .dot(Eigen::Map<const Eigen::VectorXf>(centroid.data(), dims));
+    terms_[static_cast<std::size_t>(place)] = {correction.scale, centre_product};
   }
 
   [[nodiscard]] Index count() const noexcept { return static_cast<Index>(terms_.size()); }
@@ -83,10 +102,19 @@ class ScanQueries {
   }
 
  private:
+  /// For rows of plain sign bits.
+  void set_signs(Index place, std::span<const float> query, RowEncoder::Scratch& scratch) {
+    OddLevelScratch& levels = scratch.rabitq.levels;
+    static_cast<void>(encode_odd_levels(query, bits_, codes_.data() + place * stride_, levels));
+    const double squared_norms = levels.levels.square().sum() * static_cast<double>(query.size());
+    terms_[static_cast<std::size_t>(place)] = {static_cast<float>(1 / std::sqrt(squared_norms)), 0};
+  }
+
   struct Terms {
     float scale = 0, centre_product = 0;  // as RaBitQQuery's
   };
 
+  const RowEncoder* encoder_;
   int bits_;
   Index stride_ = 0;
   std::int32_t most_ = 0;
@@ -99,6 +127,49 @@ namespace scan_detail {
 inline constexpr Index block_rows = 64;       // whose distances are computed before they are used
 inline constexpr Index task_rows = 8192;      // a task of a thread
 inline constexpr Index queries_at_once = 64;  // that share a pass over the codes
+
+/// Shows rows [first, end) to the Nearest of each of the queries [begin, begin + group), which
+/// `nearest_of` finds by its number in the group. Scratch: distances[group][block_rows].
+template <class NearestOf>
+void scan_rows(const ScanQueries& queries, Index begin, Index group, const RowSpan& rows,
+               Index first, Index end, const RowEncoder& encoder, const RowFilter& filter,
+               const SearchKernels& kernels, std::int32_t* distances, NearestOf nearest_of) {
+  const Index code_bytes = encoder.row_bytes().code;
+  const int planes = std::max(encoder.parameters().code_bits, 1);
+  for (; first < end; first += block_rows) {
+    const Index block = std::min(block_rows, end - first);
+    kernels.hamming_distances({queries.codes(begin, group),
+                               {rows.codes + first * code_bytes, block, code_bytes, planes},
+                               code_bytes / planes,
+                               distances,
+                               block_rows});
+    const RaBitQCorrection* corrections =
+        rows.corrections == nullptr ? nullptr : rows.corrections + first;
+    for (Index q = 0; q < group; ++q) {
+      Nearest& nearest = nearest_of(q);
+      float scores[block_rows];
+      if (!queries.score(begin + q, distances + q * block_rows, corrections, block,
+                         nearest.threshold(), scores, kernels)) {
+        continue;
+      }
+      for (Index i = 0; i < block; ++i) {
+        if (scores[i] < nearest.threshold()) continue;
+        const Neighbour candidate{rows.ids[first + i], scores[i], rows.first_row + first + i};
+        if (!filter || filter(candidate.id, candidate.row)) nearest.add(candidate);
+      }
+    }
+  }
+}
+
+/// Appends to `all` what the workers found for each query of a group, [workers][group].
+inline void join(std::vector<Nearest>& found, std::size_t group, std::vector<Nearest>& all) {
+  for (std::size_t q = 0; q < group; ++q) {
+    for (std::size_t i = q + group; i < found.size(); i += group) {
+      for (const Neighbour& each : found[i].kept()) found[q].add(each);
+    }
+    all.push_back(std::move(found[q]));
+  }
+}
 
 }  // namespace scan_detail
 
@@ -118,9 +189,6 @@ inline constexpr Index queries_at_once = 64;  // that share a pass over the code
   for (const RowSpan& rows : spans) {
     for (Index first = 0; first < rows.count; first += task_rows) tasks.push_back({&rows, first});
   }
-  const Index code_bytes = encoder.row_bytes().code;
-  const int planes = std::max(encoder.parameters().code_bits, 1);
-
   std::vector<Nearest> all;
   for (Index begin = 0; begin < queries.count(); begin += queries_at_once) {
     const Index group = std::min(queries_at_once, queries.count() - begin);
@@ -130,40 +198,14 @@ inline constexpr Index queries_at_once = 64;  // that share a pass over the code
     std::vector<std::int32_t> scratch(workers * group_size * block_rows);
     pool.run(static_cast<Index>(tasks.size()), [&](Index number, int worker) {
       const Task& task = tasks[static_cast<std::size_t>(number)];
-      const RowSpan& rows = *task.rows;
       Nearest* nearest = found.data() + static_cast<std::size_t>(worker) * group_size;
       std::int32_t* distances =
           scratch.data() + static_cast<std::size_t>(worker) * group_size * block_rows;
-      const Index end = std::min(rows.count, task.first + task_rows);
-      for (Index first = task.first; first < end; first += block_rows) {
-        const Index block = std::min(block_rows, end - first);
-        kernels.hamming_distances({queries.codes(begin, group),
-                                   {rows.codes + first * code_bytes, block, code_bytes, planes},
-                                   code_bytes / planes,
-                                   distances,
-                                   block_rows});
-        const RaBitQCorrection* corrections =
-            rows.corrections == nullptr ? nullptr : rows.corrections + first;
-        for (Index q = 0; q < group; ++q) {
-          float scores[block_rows];
-          if (!queries.score(begin + q, distances + q * block_rows, corrections, block,
-                             nearest[q].threshold(), scores, kernels)) {
-            continue;
-          }
-          for (Index i = 0; i < block; ++i) {
-            if (scores[i] < nearest[q].threshold()) continue;
-            const Neighbour candidate{rows.ids[first + i], scores[i], rows.first_row + first + i};
-            if (!filter || filter(candidate.id, candidate.row)) nearest[q].add(candidate);
-          }
-        }
-      }
+      scan_rows(queries, begin, group, *task.rows, task.first,
+                std::min(task.rows->count, task.first + task_rows), encoder, filter, kernels,
+                distances, [&](Index q) -> Nearest& { return nearest[q]; });
     });
-    for (std::size_t q = 0; q < group_size; ++q) {
-      for (std::size_t worker = 1; worker < workers; ++worker) {
-        for (const Neighbour& each : found[worker * group_size + q].kept()) found[q].add(each);
-      }
-      all.push_back(std::move(found[q]));
-    }
+    join(found, group_size, all);
   }
   return all;
 }

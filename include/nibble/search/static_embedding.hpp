@@ -33,14 +33,11 @@ struct EmbedOptions {
 };
 
 /// Static token embeddings in the manner of WordLlama and model2vec, from a local folder:
-/// - model.safetensors (or shards): `embedding.weight` or `embeddings`, [vocabulary][dims], F32,
-/// F16
-///   or BF16, mapped and used as it is
+/// - model.safetensors (or shards): `embedding.weight` or `embeddings`, [vocabulary][dims], of type
+///   F32, F16 or BF16, mapped and used as it is
 /// - tokenizer.json
-/// - config.json, in which all is optional: `pooling` ("mean"), `normalize`, `skip_token_ids`
-/// (tokens
-///   that do not count), `matryoshka_dims` (lengths that the model was trained for), `hidden_size`,
-///   `vocab_size`
+/// - config.json, in which all is optional: `hidden_size`, `vocab_size`, `pooling` ("mean"),
+///   `normalize`, `skip_token_ids` (which do not count), `matryoshka_dims` (those trained for)
 ///
 /// Immutable; any number of threads may use it at once.
 class StaticEmbedding {

@@ -18,7 +18,8 @@ using WriteAt = FunctionRef<void(std::uint64_t offset, std::span<const std::byte
 /// Writes all that is before the first record, and returns the root of a file without records.
 [[nodiscard]] inline Root write_start(const IndexParameters& parameters, WriteAt write_at) {
   std::vector<float> floats;
-  for (const auto* values : {&parameters.centre, &parameters.minima, &parameters.steps}) {
+  for (const auto* values :
+       {&parameters.centre, &parameters.minima, &parameters.steps, &parameters.centroids}) {
     floats.insert(floats.end(), values->begin(), values->end());
   }
   const auto bytes = std::as_bytes(std::span(floats));
@@ -26,6 +27,7 @@ using WriteAt = FunctionRef<void(std::uint64_t offset, std::span<const std::byte
   header.dims = static_cast<std::uint32_t>(parameters.dims);
   header.code_bits = static_cast<std::uint32_t>(parameters.code_bits);
   header.kept = static_cast<std::uint32_t>(parameters.kept);
+  header.lists = static_cast<std::uint32_t>(parameters.lists());
   header.seed = parameters.seed;
   header.parameters_checksum = checksum(bytes);
   header.checksum = checksum_before(header);
@@ -46,10 +48,10 @@ inline void write_root(Root& root, WriteAt write_at) {
 
 namespace detail {
 
-inline void write_record(const std::array<char, 8>& tag, std::uint64_t count,
-                         std::span<const std::byte> payload, const RecordLayout& layout, Root& root,
-                         WriteAt write_at) {
-  RecordHeader header{tag, count, root.rows, {}, 0};
+/// Fills in what the header says of the payload.
+inline void write_record(RecordHeader header, std::span<const std::byte> payload,
+                         const RecordLayout& layout, Root& root, WriteAt write_at) {
+  header.first_row = root.rows;
   for (std::size_t part = 0; part < layout.sizes.size(); ++part) {
     const auto bytes = payload.subspan(static_cast<std::size_t>(layout.offsets[part]),
                                        static_cast<std::size_t>(layout.sizes[part]));
@@ -68,19 +70,24 @@ inline void write_record(const std::array<char, 8>& tag, std::uint64_t count,
 /// Appends rows, whose parts lie in the payload as the layout says.
 inline void write_rows(Index count, std::span<const std::byte> payload, const RecordLayout& layout,
                        Root& root, WriteAt write_at) {
-  const auto rows = static_cast<std::uint64_t>(count);
-  detail::write_record(rows_tag, rows, payload, layout, root, write_at);
-  root.rows += rows;
+  RecordHeader header;
+  header.tag = rows_tag;
+  header.count = static_cast<std::uint64_t>(count);
+  header.runs = layout.sizes[Lists] / sizeof(ListRun);
+  detail::write_record(header, payload, layout, root, write_at);
+  root.rows += header.count;
 }
 
 /// Appends that the rows at these places are removed.
 inline void write_removed(std::span<const std::uint64_t> places, Root& root, WriteAt write_at) {
-  const auto count = static_cast<std::uint64_t>(places.size());
-  const RecordLayout layout = *layout_record(count, removed_widths);
+  RecordHeader header;
+  header.tag = removed_tag;
+  header.count = static_cast<std::uint64_t>(places.size());
+  const RecordLayout layout = *layout_record(header.count, 0, removed_widths);
   std::vector<std::byte> payload(static_cast<std::size_t>(layout.size));
-  if (count > 0) std::memcpy(payload.data(), places.data(), places.size_bytes());
-  detail::write_record(removed_tag, count, payload, layout, root, write_at);
-  root.removed += count;
+  if (!places.empty()) std::memcpy(payload.data(), places.data(), places.size_bytes());
+  detail::write_record(header, payload, layout, root, write_at);
+  root.removed += header.count;
 }
 
 }  // namespace nibble::index_file
