@@ -1,7 +1,8 @@
-# NIBBLE_PRECOMPILE: what nibble's programs and tests include is parsed once for all of them; with
-# clang++ the functions in it are compiled once as well, into a library that all share. For builds
-# that are made whole every time, as by continuous integration: only without it is a program or test
-# noticed that forgets an include.
+# NIBBLE_PRECOMPILE, with clang++ and Ninja: what nibble's programs and tests include is parsed once
+# for all of them, and the functions in it are compiled once as well, into a library that all share.
+# For builds that are made whole every time, as by continuous integration: only without it is a
+# program or test noticed that forgets an include. (g++ has no such library, and would instantiate
+# every template of every header in each file again: slower than without.)
 option(NIBBLE_PRECOMPILE "Precompile the headers for nibble's own programs and tests" OFF)
 
 # nibble_precompile(<executable>): its flags must be those of nibble_own. It gets all libraries, for
@@ -16,6 +17,9 @@ endfunction()
 if(NOT NIBBLE_PRECOMPILE)
   return()
 endif()
+if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang" OR NOT CMAKE_GENERATOR MATCHES "Ninja")
+  message(FATAL_ERROR "NIBBLE_PRECOMPILE takes clang++ and Ninja")
+endif()
 
 file(CONFIGURE OUTPUT precompiled.cpp CONTENT "")
 add_library(nibble_precompiled OBJECT "${CMAKE_CURRENT_BINARY_DIR}/precompiled.cpp")
@@ -25,11 +29,6 @@ target_precompile_headers(
 if(NIBBLE_BUILD_EXAMPLES)
   target_link_libraries(nibble_precompiled PRIVATE CLI11::CLI11)
   target_precompile_headers(nibble_precompiled PRIVATE <CLI/CLI.hpp>)
-endif()
-
-if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang" OR NOT CMAKE_GENERATOR MATCHES "Ninja")
-  add_library(nibble_precompiled_functions INTERFACE)
-  return()
 endif()
 
 # clang++ compiles a precompiled header into an object; who includes the header then leaves its

@@ -125,18 +125,18 @@ TEST_CASE("a choice is read as it was written, and nothing else is") {
   const TinyFolder folder;
   const ModelFolder model = folder.open();
   const BudgetedRecipe choice = choose(model, {.bits_per_weight = 8, .method = Best{}});
-  const nlohmann::json json = choice_to_json(choice);
-  const BudgetedRecipe again = choice_from_json(parse_json(json.dump(), "choice"), "choice");
-  CHECK(choice_to_json(again) == json);
+  const nlohmann::json stored = choice_to_json(choice);
+  const BudgetedRecipe again = choice_from_json(parse_json(stored.dump(), "choice"), "choice");
+  CHECK(choice_to_json(again) == stored);
   REQUIRE(again.tensors.size() == choice.tensors.size());
   CHECK(loss(again) == loss(choice));
   for (const char* field : {"recipe", "bits_per_weight", "tensors"}) {
-    nlohmann::json lacking = json;
+    nlohmann::json lacking = stored;
     lacking.erase(field);
     REQUIRE_ERROR(choice_from_json(lacking, "choice"),
                   concat("choice: field '", field, "': missing"));
   }
-  nlohmann::json wrong = json;
+  nlohmann::json wrong = stored;
   wrong["tensors"][0]["format"] = "int5";
   REQUIRE_ERROR(choice_from_json(wrong, "choice"), "choice: field 'tensors': ");
   wrong["tensors"] = 7;

@@ -15,6 +15,7 @@
 #include <nibble/core/error.hpp>
 #include <nibble/core/executor.hpp>
 #include <nibble/search/index_file.hpp>
+#include <nibble/search/index_file_reader.hpp>
 #include <nibble/search/row_encoder.hpp>
 #include <nibble/search/scan.hpp>
 
