@@ -127,7 +127,8 @@ struct Pages {
   }
 };
 
-TEST_CASE("calibrated methods are as much nearer to the model as their authors' code is") {
+TEST_CASE("calibrated methods are as much nearer to the model as their authors' code is",
+          "[slow]") {
   if (too_slow()) return;
   Pages pages;
   const AnyFormat format = make_format("int4", {128, true});
@@ -144,7 +145,7 @@ TEST_CASE("calibrated methods are as much nearer to the model as their authors' 
   CHECK(best < gptq);
 }
 
-TEST_CASE("formats chosen for a budget are nearer to the model than any uniform choice") {
+TEST_CASE("formats chosen for a budget are nearer to the model than any uniform choice", "[slow]") {
   if (too_slow()) return;
   Pages pages;
   pages.text.samples = 8;

@@ -175,7 +175,7 @@ TEST_CASE("search measures recall on a text") {
 TEST_CASE("search measures numbers of probes") {
   const auto json =
       run_program("search", {"bench-lists", "--rows", "2000", "--dims", "64", "--lists", "20",
-                             "--clusters", "20", "--repeat", "1", "--json"})
+                             "--clusters", "4", "--repeat", "1", "--json"})
           .json();
   const auto& probes = json["probes"];
   REQUIRE(probes.size() == 7);  // no lists, 1, 2, 4, 8, 16, 20
@@ -183,5 +183,6 @@ TEST_CASE("search measures numbers of probes") {
   CHECK(probes[6]["share_of_rows_read"].get<double>() == Approx(1));
   CHECK(probes[1]["share_of_rows_read"] < 0.3);
   CHECK(probes[1]["recall_4x"] < probes[3]["recall_4x"]);
-  CHECK(probes[6]["recall_4x"] > 0.9);
+  CHECK(probes[6]["recall_4x"] > probes[0]["recall_4x"]);
+  CHECK(probes[6]["recall_4x"] > 0.8);
 }
