@@ -16,6 +16,7 @@
 #include <nibble/nibble.hpp>
 
 #include "common/console.hpp"
+#include "common/kept_option.hpp"
 #include "common/list_bench.hpp"
 #include "common/options.hpp"
 #include "common/passage_folder.hpp"
@@ -37,15 +38,10 @@ struct Options {
   std::vector<std::string> files;
   std::vector<std::uint64_t> ids;
   int bits = 1;
-  std::string kept{kept_vectors_names[static_cast<std::size_t>(KeptVectors::Int8)]};
+  KeptOption kept;
   Index dims = 0, lists = 0;
   SearchOptions search;
   CommonOptions common;
-
-  [[nodiscard]] KeptVectors kept_vectors() const {
-    return static_cast<KeptVectors>(std::ranges::find(kept_vectors_names, kept) -
-                                    kept_vectors_names.begin());
-  }
 
   CLI::App* add_command(CLI::App& app, const char* name, const char* what) {
     CLI::App* command = app.add_subcommand(name, what);
@@ -67,10 +63,7 @@ struct Options {
                     "Bits of a dimension's code, 1 to 8 (RaBitQ); 0: plain sign bits")
         ->check(CLI::Range(0, max_code_bits))
         ->capture_default_str();
-    command.add_option("--keep", kept, "Vectors kept beside the codes, to re-rank with")
-        ->check(CLI::IsMember(
-            std::vector<std::string>(kept_vectors_names.begin(), kept_vectors_names.end())))
-        ->capture_default_str();
+    kept.add_to(command);
   }
   void add_model_options(CLI::App& command) {
     command
@@ -108,16 +101,6 @@ struct Options {
   }
 };
 
-std::vector<Passage> read_passages(const std::vector<std::string>& files) {
-  std::vector<Passage> passages;
-  for (const std::string& file : files) {
-    for (std::string& text : cut_passages(read_text_file(file))) {
-      passages.push_back({file, std::move(text)});
-    }
-  }
-  return passages;
-}
-
 Matrix embed(const TextEmbedder& model, Index dims, std::span<const Passage> passages,
              ThreadPool& pool, const Progress& progress) {
   std::vector<std::string_view> texts;
@@ -128,7 +111,7 @@ Matrix embed(const TextEmbedder& model, Index dims, std::span<const Passage> pas
 /// An empty index for such vectors.
 BinaryIndex make_index(const Options& options, const Matrix& vectors, ThreadPool& pool,
                        const Progress& progress) {
-  IndexParameters parameters = fit_index(vectors, options.bits, options.kept_vectors());
+  IndexParameters parameters = fit_index(vectors, options.bits, options.kept.value());
   if (options.lists > 0) {
     parameters = with_lists(std::move(parameters), vectors, options.lists, pool, progress,
                             dispatch::best_search());

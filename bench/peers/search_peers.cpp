@@ -33,6 +33,7 @@
 #include "common/report.hpp"
 #include "common/run_main.hpp"
 #include "common/search_recall.hpp"
+#include "common/seconds_of.hpp"
 
 namespace {
 
@@ -106,16 +107,6 @@ Distances popcount_scan(const std::vector<std::uint64_t>& bits, const std::uint6
   std::ranges::sort(all);
   all.resize(std::min(all.size(), neighbours));
   return all;
-}
-
-/// Seconds of a call: the mean over some milliseconds.
-double seconds_of(const std::function<void()>& body) {
-  constexpr double least_seconds = 0.05;
-  int calls = 0;
-  double seconds = 0;
-  const Stopwatch stopwatch;
-  for (; seconds < least_seconds; seconds = stopwatch.seconds(), ++calls) body();
-  return seconds / calls;
 }
 
 /// Something that is timed, for a query alone and for one of 64.

@@ -6,13 +6,8 @@
 #include <iostream>
 #include <numeric>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
-
-#include <nibble/io/text_file.hpp>
-#include <nibble/search/passages.hpp>
-#include <nibble/search/static_embedding.hpp>
 
 #include "common/clustered_vectors.hpp"
 #include "common/console.hpp"
@@ -47,31 +42,14 @@ Corpus make_corpus(const ListBenchOptions& options, ThreadPool& pool, const Prog
     report(progress, "made vectors", 1, 1);
     return corpus;
   }
-  std::vector<std::string> passages;
-  for (const std::string& file : options.texts) {
-    for (std::string& passage : cut_passages(read_text_file(file))) {
-      passages.push_back(std::move(passage));
-    }
-  }
-  const std::vector<std::string_view> texts(passages.begin(), passages.end());
-  Matrix vectors = StaticEmbedding::load(options.model)
-                       .embed(texts, pool, {.dims = 0, .normalize = true}, progress);
+  const Matrix vectors = embed_passages(options.texts, options.model, 0, pool, progress);
   return {vectors, vectors, true};
 }
 
 std::vector<std::vector<Neighbour>> search(const Corpus& corpus, const BinaryIndex& index,
                                            const SearchOptions& options, ThreadPool& pool) {
-  const SearchKernels& kernels = dispatch::best_search();
-  if (!corpus.among) return index.search(corpus.queries, options, pool, kernels);
-  ThreadPool alone(1);  // for one query; `pool` splits the queries
-  std::vector<std::vector<Neighbour>> found(static_cast<std::size_t>(corpus.queries.rows()));
-  pool.run(corpus.queries.rows(), [&](Index q, int) {
-    SearchOptions others = options;
-    others.filter = [q](std::uint64_t id) { return id != static_cast<std::uint64_t>(q); };
-    found[static_cast<std::size_t>(q)] =
-        index.search(corpus.queries.middleRows(q, 1), others, alone, kernels).front();
-  });
-  return found;
+  if (corpus.among) return search_others(corpus.queries, index, options, pool);
+  return index.search(corpus.queries, options, pool, dispatch::best_search());
 }
 
 /// shares[p]: of all rows, those in the p + 1 nearest lists of a query, as a mean.

@@ -14,9 +14,11 @@
 #include <nibble/io/json.hpp>
 #include <nibble/io/mapped_file.hpp>
 #include <nibble/io/output_file.hpp>
+#include <nibble/io/text_file.hpp>
 #include <nibble/io/update_file.hpp>
 #include <nibble/model/embed_texts.hpp>
 #include <nibble/search/binary_index.hpp>
+#include <nibble/search/passages.hpp>
 
 namespace nibble::example {
 
@@ -24,6 +26,17 @@ namespace nibble::example {
 struct Passage {
   std::string source, text;
 };
+
+/// The passages of some text files.
+[[nodiscard]] inline std::vector<Passage> read_passages(const std::vector<std::string>& files) {
+  std::vector<Passage> passages;
+  for (const std::string& file : files) {
+    for (std::string& text : cut_passages(read_text_file(file))) {
+      passages.push_back({file, std::move(text)});
+    }
+  }
+  return passages;
+}
 
 /// How the vectors of a folder are made.
 struct EmbedSettings {

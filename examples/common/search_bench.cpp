@@ -28,7 +28,7 @@ std::pair<double, double> spread(const SearchBenchRow& row, std::size_t i) {
 }
 
 Table make_table(const std::vector<SearchBenchRow>& rows, const SearchBenchOptions& options) {
-  const bool rescored = options.kept_vectors() != KeptVectors::None, timed = options.texts.empty();
+  const bool rescored = options.kept.value() != KeptVectors::None, timed = options.texts.empty();
   Table table{{"code", "bytes", "scanned", concat("recall@", options.search.count)}};
   std::vector<std::string>& header = table.front();
   if (rescored) header.insert(header.end(), {"2x", "4x"});
@@ -59,7 +59,7 @@ Json make_json(const std::vector<SearchBenchRow>& rows, const SearchBenchOptions
                Json json) {
   json["rows"] = options.rows;
   json["dims"] = options.dims;
-  json["kept"] = options.kept;
+  json["kept"] = options.kept.name;
   json["count"] = options.search.count;
   json["query_bits"] = options.search.query_bits;
   json["codes"] = Json::array();
@@ -68,7 +68,7 @@ Json make_json(const std::vector<SearchBenchRow>& rows, const SearchBenchOptions
               {"bytes_per_row", row.bytes},
               {"scanned_bytes_per_row", row.scanned_bytes}};
     constexpr std::array<std::string_view, 3> names{"recall", "recall_2x", "recall_4x"};
-    const bool rescored = options.kept_vectors() != KeptVectors::None;
+    const bool rescored = options.kept.value() != KeptVectors::None;
     for (std::size_t i = 0; i < (rescored ? names.size() : 1); ++i) {
       const auto [mean, deviation] = spread(row, i);
       code[std::string(names[i])] = mean;
@@ -112,10 +112,7 @@ void add_search_bench_options(CLI::App& app, SearchBenchOptions& options) {
       ->delimiter(',')
       ->check(CLI::Range(0, max_code_bits))
       ->capture_default_str();
-  app.add_option("--keep", options.kept, "Vectors kept beside the codes, to re-rank with")
-      ->check(CLI::IsMember(
-          std::vector<std::string>(kept_vectors_names.begin(), kept_vectors_names.end())))
-      ->capture_default_str();
+  options.kept.add_to(app);
   app.add_option("--rows", options.rows, "Vectors")->check(at_least(100))->capture_default_str();
   app.add_option("--dims", options.dims, "Dimensions; 0: 1024, or all of the model")
       ->check(at_least(0))
@@ -172,7 +169,7 @@ void run_search_bench(SearchBenchOptions options) {
     std::cout << json_text(json);
     return;
   }
-  std::cout << options.rows << " x " << options.dims << " dims, " << options.kept
+  std::cout << options.rows << " x " << options.dims << " dims, " << options.kept.name
             << " vectors kept\n"
             << aligned_table(table);
   for (const SearchBenchRow& row : rows) {

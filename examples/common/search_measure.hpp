@@ -8,15 +8,11 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include <nibble/io/output_file.hpp>
-#include <nibble/io/text_file.hpp>
-#include <nibble/search/passages.hpp>
-#include <nibble/search/static_embedding.hpp>
 
 #include "common/clustered_vectors.hpp"
 #include "common/machine_limits.hpp"
@@ -25,6 +21,7 @@
 #include "common/resident_memory.hpp"
 #include "common/search_bench.hpp"
 #include "common/search_recall.hpp"
+#include "common/seconds_of.hpp"
 
 namespace nibble::example {
 
@@ -70,16 +67,6 @@ struct TemporaryFile {
   return row;
 }
 
-/// Seconds of a call: the mean over some milliseconds.
-[[nodiscard]] inline double seconds_of(FunctionRef<void()> body) {
-  constexpr double least_seconds = 0.05;
-  int calls = 0;
-  double seconds = 0;
-  const Stopwatch stopwatch;
-  for (; seconds < least_seconds; seconds = stopwatch.seconds(), ++calls) body();
-  return seconds / calls;
-}
-
 /// An index and what was measured of it.
 struct Subject {
   BinaryIndex index;
@@ -99,7 +86,7 @@ struct Subject {
     const Matrix vectors = clustered_vectors(count, options.dims, options.clusters, 1, pool, first);
     if (first == 0) {
       for (const int bits : options.bits) {
-        const RowEncoder encoder(fit_index(vectors, bits, options.kept_vectors()));
+        const RowEncoder encoder(fit_index(vectors, bits, options.kept.value()));
         subjects.push_back({BinaryIndex(encoder.parameters()), describe(encoder)});
       }
     }
@@ -140,7 +127,7 @@ inline void measure(std::vector<Subject>& subjects, const SearchBenchOptions& op
   const Matrix& queries = exact.queries();
   SearchOptions search = options.search;
   const std::size_t oversamplings =
-      options.kept_vectors() == KeptVectors::None ? 1 : recall_oversamplings.size();
+      options.kept.value() == KeptVectors::None ? 1 : recall_oversamplings.size();
   for (auto& [index, row] : subjects) {
     SearchRecall recall{};
     for (std::size_t i = 0; i < oversamplings; ++i) {
@@ -202,25 +189,15 @@ inline void measure(std::vector<Subject>& subjects, const SearchBenchOptions& op
                                                              ThreadPool& pool,
                                                              const Progress& progress) {
   using search_measure_detail::describe;
-  std::vector<std::string> passages;
-  for (const std::string& file : options.texts) {
-    for (std::string& passage : cut_passages(read_text_file(file))) {
-      passages.push_back(std::move(passage));
-    }
-  }
-  if (passages.size() < 2) fail(options.texts.front(), ": holds less than two passages");
-  const std::vector<std::string_view> texts(passages.begin(), passages.end());
-  const auto model = StaticEmbedding::load(options.model);
-  const Matrix vectors =
-      model.embed(texts, pool, {.dims = options.dims, .normalize = true}, progress);
+  const Matrix vectors = embed_passages(options.texts, options.model, options.dims, pool, progress);
   options.rows = vectors.rows();
   options.dims = vectors.cols();
-  options.kept = kept_vectors_names[static_cast<std::size_t>(KeptVectors::Float32)];
+  options.kept.name = kept_vectors_names[static_cast<std::size_t>(KeptVectors::Float32)];
   std::vector<SearchBenchRow> rows;
   for (const int bits : options.bits) {
     report(progress, "recall", static_cast<Index>(rows.size()),
            static_cast<Index>(options.bits.size()));
-    rows.push_back(describe(RowEncoder(fit_index(vectors, bits, options.kept_vectors()))));
+    rows.push_back(describe(RowEncoder(fit_index(vectors, bits, options.kept.value()))));
     // Sign bits are not rotated.
     rows.back().recalls =
         recall_among(vectors, bits, bits == 0 ? 1 : options.seeds, options.search, pool);

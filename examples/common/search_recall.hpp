@@ -1,4 +1,4 @@
-// How many of the truly nearest a search finds.
+// How many of the truly nearest a search finds, and vectors of texts to look at that with.
 #pragma once
 
 #include <algorithm>
@@ -7,12 +7,17 @@
 #include <cstdint>
 #include <numeric>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <nibble/core/thread_pool.hpp>
 #include <nibble/dispatch/dispatch.hpp>
 #include <nibble/search/binary_index.hpp>
+#include <nibble/search/static_embedding.hpp>
+
+#include "common/passage_folder.hpp"
 
 namespace nibble::example {
 
@@ -68,6 +73,35 @@ class ExactNeighbours {
   return ids;
 }
 
+/// The vectors of the passages of text files, cut to `dims`, of length 1. Throws Error for less
+/// than two passages.
+[[nodiscard]] inline Matrix embed_passages(const std::vector<std::string>& files,
+                                           const std::string& model, Index dims, ThreadPool& pool,
+                                           const Progress& progress) {
+  const std::vector<Passage> passages = read_passages(files);
+  if (passages.size() < 2) fail(files.front(), ": holds less than two passages");
+  std::vector<std::string_view> texts;
+  for (const Passage& passage : passages) texts.push_back(passage.text);
+  return StaticEmbedding::load(model).embed(texts, pool, {.dims = dims, .normalize = true},
+                                            progress);
+}
+
+/// What is found of each of some vectors, whose ids are their numbers, among the others.
+[[nodiscard]] inline std::vector<std::vector<Neighbour>> search_others(const Matrix& vectors,
+                                                                       const BinaryIndex& index,
+                                                                       const SearchOptions& options,
+                                                                       ThreadPool& pool) {
+  ThreadPool alone(1);  // for one query; `pool` splits the queries
+  std::vector<std::vector<Neighbour>> found(static_cast<std::size_t>(vectors.rows()));
+  pool.run(vectors.rows(), [&](Index q, int) {
+    SearchOptions others = options;
+    others.filter = [q](std::uint64_t id) { return id != static_cast<std::uint64_t>(q); };
+    found[static_cast<std::size_t>(q)] =
+        index.search(vectors.middleRows(q, 1), others, alone, dispatch::best_search()).front();
+  });
+  return found;
+}
+
 /// Recall where each vector is looked for among the others, and re-ranking is exact; once for each
 /// rotation of the seeds 1 to `seeds`. The oversampling of the options is of no account.
 [[nodiscard]] inline std::vector<SearchRecall> recall_among(const Matrix& vectors, int bits,
@@ -76,22 +110,15 @@ class ExactNeighbours {
   ExactNeighbours exact(vectors, options.count);
   exact.add(vectors, 0, true, pool);
   std::vector<SearchRecall> recalls;
-  ThreadPool alone(1);  // for one query; `pool` splits the queries
+  SearchOptions search = options;
   for (int seed = 1; seed <= seeds; ++seed) {
     BinaryIndex index(
         fit_index(vectors, bits, KeptVectors::Float32, static_cast<std::uint64_t>(seed)));
     index.add(row_numbers(0, vectors.rows()), vectors, pool);
     SearchRecall recall{};
     for (std::size_t i = 0; i < recall.size(); ++i) {
-      std::vector<std::vector<Neighbour>> found(static_cast<std::size_t>(vectors.rows()));
-      pool.run(vectors.rows(), [&](Index q, int) {
-        SearchOptions others = options;
-        others.oversampling = recall_oversamplings[i];
-        others.filter = [q](std::uint64_t id) { return id != static_cast<std::uint64_t>(q); };
-        found[static_cast<std::size_t>(q)] =
-            index.search(vectors.middleRows(q, 1), others, alone, dispatch::best_search()).front();
-      });
-      recall[i] = exact.recall(found);
+      search.oversampling = recall_oversamplings[i];
+      recall[i] = exact.recall(search_others(vectors, index, search, pool));
     }
     recalls.push_back(recall);
   }

@@ -55,7 +55,7 @@ class TextEmbedder {
     Matrix vectors =
         embed_texts(decoder, tokenizer, texts, workspace, {.pooling = pooling}, progress)
             .leftCols(dims);
-    vectors.rowwise().normalize();  // leaves zeros alone
+    for (Index i = 0; i < vectors.rows(); ++i) vectors.row(i).normalize();  // leaves zeros alone
     return vectors;
   }
 

@@ -16,6 +16,7 @@
 #include <nibble/core/thread_pool.hpp>
 
 #include "io/io_test_support.hpp"
+#include "search/random_vectors.hpp"
 #include "support/catch.hpp"
 #include "support/random.hpp"
 
@@ -23,11 +24,7 @@ using namespace nibble;
 
 namespace {
 
-Matrix random_vectors(std::uint32_t seed, Index rows, Index dims) {
-  test::Random random(seed);
-  const auto values = test::random_floats(random, rows * dims);
-  return view_matrix(values.data(), rows, dims);
-}
+using test::random_vectors;
 
 /// first, first + 3, first + 6, ...
 std::vector<std::uint64_t> ids_from(std::uint64_t first, Index count) {

@@ -9,19 +9,15 @@
 #include <nibble/dispatch/dispatch.hpp>
 
 #include "io/io_test_support.hpp"
+#include "search/random_vectors.hpp"
 #include "support/catch.hpp"
 #include "support/isas.hpp"
-#include "support/random.hpp"
 
 using namespace nibble;
 
 namespace {
 
-Matrix random_vectors(std::uint32_t seed, Index rows, Index dims) {
-  test::Random random(seed);
-  const auto values = test::random_floats(random, rows * dims);
-  return view_matrix(values.data(), rows, dims);
-}
+using test::random_vectors;
 
 /// Rows as an index holds them.
 struct Rows {

@@ -24,8 +24,8 @@ struct RowBytes {
   Index code = 0, correction = 0, vector = 0;
 };
 
-/// Writes vectors as an index keeps them. Immutable; any number of threads
-/// may use it, each with scratch of its own.
+/// Writes vectors as an index keeps them. Immutable; any number of threads may use it, each with
+/// scratch of its own.
 class RowEncoder {
  public:
   /// Scratch memory, to be used again.
