@@ -52,7 +52,7 @@ TEST_CASE("well-formed XML is told from what is not") {
 
 TEST_CASE("compare writes table, JSON and plot") {
   const TemporaryDirectory scratch;
-  make_short_model(scratch / "a model & more", 64);
+  make_changed_model(scratch / "a model & more", {{"max_position_embeddings", 64}});
   const std::string out = scratch / "out";
   const Outcome outcome = run_program(
       "compare", {scratch / "a model & more", shipped_text(), "--windows", "1", "--output", out});
@@ -98,7 +98,7 @@ TEST_CASE("compare writes table, JSON and plot") {
 
 TEST_CASE("compare takes some of the formats") {
   const TemporaryDirectory scratch;
-  make_short_model(scratch / "model", 32);
+  make_changed_model(scratch / "model", {{"max_position_embeddings", 32}});
   const auto json = run_program("compare", {scratch / "model", shipped_text(), "--windows", "1",
                                             "--formats", "int4,float16", "--json"})
                         .json();

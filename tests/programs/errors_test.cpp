@@ -55,7 +55,7 @@ TEST_CASE("missing inputs are named") {
 
 TEST_CASE("a broken model is named") {
   const TemporaryDirectory scratch;
-  make_short_model(scratch / "model", 64);
+  make_changed_model(scratch / "model", {{"max_position_embeddings", 64}});
   std::filesystem::remove(scratch / "model/model.safetensors");
   require_error("generate", {scratch / "model", "x"}, "safetensors");
   nibble::write_text_file(scratch / "model/model.safetensors", "not tensors at all");

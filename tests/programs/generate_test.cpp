@@ -61,7 +61,7 @@ TEST_CASE("a stop text ends the text before it") {
 
 TEST_CASE("the context ends the text") {
   const TemporaryDirectory scratch;
-  make_short_model(scratch / "short", 16);
+  make_changed_model(scratch / "short", {{"max_position_embeddings", 16}});
   const auto json =
       run_program("generate", {scratch / "short", "It was", "--json", "-n", "100"}).json();
   CHECK(json["stop"] == "context");
@@ -74,7 +74,7 @@ TEST_CASE("the context ends the text") {
 
 TEST_CASE("generation_config.json decides where no option does") {
   const TemporaryDirectory scratch;
-  make_short_model(scratch / "model", 64);
+  make_changed_model(scratch / "model", {{"max_position_embeddings", 64}});
   std::filesystem::remove(scratch / "model/generation_config.json");
   nibble::write_text_file(scratch / "model/generation_config.json",
                           R"({"do_sample": true, "temperature": 0.5, "top_k": 7})");

@@ -84,14 +84,15 @@ inline void require_error(const std::string& name, const std::vector<std::string
   CHECK_THAT(outcome.err, Catch::Matchers::ContainsSubstring(culprit));
 }
 
-/// A copy of the shipped model with another context length, for tests that go to its end.
-inline void make_short_model(const std::filesystem::path& folder, int context) {
+/// A copy of the shipped model with fields of its config changed: a shorter context for tests that
+/// go to its end, fewer layers for tests of what takes long.
+inline void make_changed_model(const std::filesystem::path& folder, const nlohmann::json& fields) {
   std::filesystem::create_directory(folder);
   for (const char* name : {"model.safetensors", "tokenizer.json", "generation_config.json"}) {
     std::filesystem::create_symlink(shipped_model() + "/" + name, folder / name);
   }
   nlohmann::json config = read_json_file(shipped_model() + "/config.json");
-  config["max_position_embeddings"] = context;
+  config.update(fields);
   write_text_file(folder / "config.json", config.dump());
 }
 
