@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
-#include <iterator>
+#include <limits>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -43,9 +43,12 @@ struct Options {
         app.add_option("--format", format, "Format of the decoder blocks' Linear layers")
             ->check(CLI::IsMember(
                 std::vector<std::string>(Formats::names.begin(), Formats::names.end())));
-    app.add_option("--method", method,
-                   "Algorithm that picks the codes; rtn: round to nearest; the others need a text "
-                   "to calibrate on")
+    app.add_option(
+           "--method", method,
+           "Algorithm that picks the codes; rtn: round to nearest, in seconds; with a text to "
+           "calibrate on, better in this order: awq: inputs scaled, ranges clipped; gptq: "
+           "each error made up for by the inputs that follow; best: gptq on searched grids, "
+           "corrected and refined, which takes the most time and text")
         ->check(CLI::IsMember(methods))
         ->capture_default_str();
     app.add_option("--group", group,
@@ -83,8 +86,9 @@ struct Options {
             ->excludes(format_option)
             ->needs(calibration_option);
     app.add_option("--budget-size", budget_size,
-                   "The same for a file of weights of so many bytes at most, as in 20M")
-        ->transform(CLI::AsSizeValue(false))
+                   "The same for a file of weights of so many bytes at most, as in 20M "
+                   "(20,000,000 bytes) or 20MiB")
+        ->transform(as_bytes())
         ->excludes(format_option)
         ->excludes(bits_option)
         ->needs(calibration_option);
@@ -98,11 +102,12 @@ struct Options {
         ->capture_default_str()
         ->needs(evaluate_option);
     app.add_option("--memory-budget", memory_budget,
-                   "Bytes of memory to keep to, as in 4G or 500M; activations go to a scratch file "
-                   "beside OUT if need be")
-        ->transform(CLI::AsSizeValue(false));
+                   "Bytes of memory to keep to, as in 4G, 500M (500,000,000 bytes) or 1.5GiB; "
+                   "activations go to a scratch file beside OUT if need be")
+        ->transform(as_bytes());
     app.add_flag("--restart", restart,
-                 "Begin anew where an interrupted calibration of OUT would be gone on with");
+                 "Delete what an interrupted calibration has finished, in the folder .NAME.partial "
+                 "beside OUT, NAME being that of OUT, and begin anew");
     app.add_flag("--overwrite", overwrite, "Replace OUT where it is a model folder already");
     common.add_to(app);
     app.footer(
@@ -112,10 +117,12 @@ struct Options {
         "Examples:\n"
         "  nibble-quantize examples/models/novella-5m novella-int4 --format int4 --asymmetric\n"
         "  nibble-quantize MODEL OUT --recipe recipe.json --format int3 --group 64\n"
-        "  nibble-quantize MODEL OUT --format int4 --method gptq --calibration book.txt\n"
+        "  nibble-quantize MODEL OUT --format int4 --asymmetric --method best \\\n"
+        "      --calibration book.txt --evaluate another.txt --evaluate-windows 30\n"
         "  nibble-quantize MODEL OUT --budget-bpw 3.5 --method gptq --calibration book.txt\n\n"
         "A calibration that was interrupted goes on after its last finished layer when the same\n"
-        "command is repeated.");
+        "command is repeated. Sizes: K, M and G are powers of 1,000, as in all that is reported;\n"
+        "KiB, MiB and GiB powers of 1,024.");
   }
 
   [[nodiscard]] AnyQuantizer quantizer() const {
@@ -163,14 +170,27 @@ std::optional<CalibrationText> calibration_text(const Options& options, const Re
                                                 const ModelFolder& model) {
   const auto rule = std::find_if(recipe.rules.begin(), recipe.rules.end(),
                                  [](const RecipeRule& each) { return is_calibrated(each.method); });
-  if (rule == recipe.rules.end() && !budget) return std::nullopt;
+  if (rule == recipe.rules.end() && !budget) {
+    if (options.calibration.empty()) return std::nullopt;
+    fail("--calibration: no rule has a method that reads it; --method awq, gptq or best does");
+  }
   if (options.calibration.empty()) {
     if (budget) fail("a budget needs a text to measure losses on: --calibration");
     fail("method ", quantizer_name(rule->method), " needs a text to calibrate on: --calibration");
   }
   const Index longest = std::min(CalibrationText{}.window, model.config().max_positions);
-  return CalibrationText{encode_file(model, options.calibration), options.window.value_or(longest),
-                         options.samples};
+  CalibrationText text{{}, options.window.value_or(longest), options.samples};
+  if (text.window > model.config().max_positions) {
+    fail("--window ", text.window, ": longer than the model's context of ",
+         model.config().max_positions);
+  }
+  const Index most = std::numeric_limits<Index>::max() / text.window;
+  text.tokens = encode_file(model, options.calibration, std::min(text.samples, most) * text.window);
+  if (text.windows() == 0) {
+    fail(path_text(options.calibration), ": holds ", text.tokens.size(),
+         " tokens, less than a window of ", text.window, " (--window)");
+  }
+  return text;
 }
 
 std::uint64_t weights_file_size(const ModelFolder& model) {
@@ -188,10 +208,18 @@ struct EvaluationText {
   EvaluateOptions options;
 };
 
+/// Tokens of that text that are read at most: each window predicts one more than it takes.
+Index evaluation_tokens(const Options& options, Index window) {
+  constexpr Index all = std::numeric_limits<Index>::max();
+  if (options.evaluate_windows == 0 || options.evaluate_windows > (all - 1) / window) return all;
+  return options.evaluate_windows * window + 1;
+}
+
 std::optional<EvaluationText> evaluation_text(const Options& options, const ModelFolder& model) {
   if (options.evaluate.empty()) return std::nullopt;
   const Index window = std::min(Index{1024}, model.config().max_positions);
-  EvaluationText text{encode_file(model, options.evaluate), {window, options.evaluate_windows}};
+  EvaluationText text{{}, {window, options.evaluate_windows}};
+  text.tokens = encode_file(model, options.evaluate, evaluation_tokens(options, window));
   if (static_cast<Index>(text.tokens.size()) <= window) {
     fail(path_text(options.evaluate), ": holds ", text.tokens.size(), " tokens, a window of ",
          window, " takes one more than that");
@@ -212,39 +240,66 @@ Evaluation evaluate_result(const Options& options, const EvaluationText& text,
   return evaluate(subject, &reference, text.tokens, text.options, pool, console.progress());
 }
 
+/// What the budget leaves beside so many bytes.
+std::optional<std::uint64_t> budget_beside(const Options& options, std::uint64_t held) {
+  if (!options.memory_budget) return std::nullopt;
+  return *options.memory_budget - std::min(held, *options.memory_budget);
+}
+
+/// Bytes that the tokenizer takes for the first tokens of a file.
+std::uint64_t encoding_memory(const std::string& file, Index tokens) {
+  constexpr std::uint64_t for_each_byte = 14;
+  const std::uint64_t part = encode_first_bytes(static_cast<std::size_t>(tokens));
+  return for_each_byte * std::min<std::uint64_t>(part, MappedFile::open(file)->bytes().size());
+}
+
 /// The predicted peak of memory, all in all. Throws Error where the budget is too small.
 MemoryPlan plan(const Options& options, const QuantizeMemory& memory,
+                const std::optional<CalibrationText>& text,
                 const std::optional<EvaluationText>& evaluation) {
-  MemoryPlan plan = plan_memory(memory, options.memory_budget);
+  const std::uint64_t held = evaluation ? evaluation->tokens.capacity() * sizeof(TokenId) : 0;
+  MemoryPlan plan = plan_memory(memory, budget_beside(options, held));
+  plan.peak += held;
+  if (text) {
+    plan.peak = std::max(
+        plan.peak, encoding_memory(options.calibration, static_cast<Index>(text->tokens.size())));
+  }
   if (!evaluation) return plan;
-  const std::uint64_t evaluating = memory.evaluation(evaluation->options.window);
+  const Index window = evaluation->options.window;
+  const std::uint64_t evaluating =
+      std::max(held + memory.evaluation(window),
+               encoding_memory(options.evaluate, evaluation_tokens(options, window)));
   if (options.memory_budget && evaluating > *options.memory_budget) {
-    fail("--memory-budget ", *options.memory_budget, ": --evaluate takes ", evaluating, " bytes");
+    fail("--memory-budget ", megabytes(*options.memory_budget), " MB: --evaluate takes ",
+         megabytes(evaluating), " MB");
   }
   plan.peak = std::max(plan.peak, evaluating);
   return plan;
 }
 
-/// Quantizes; where that is interrupted, the message says how to go on.
+/// Quantizes within `memory_budget`; where that is interrupted, the message says how to go on.
 QuantizedFolder write_folder(const Options& options, const ModelFolder& model, const Recipe& recipe,
                              const std::optional<BitBudget>& budget,
-                             const std::optional<CalibrationText>& text, ThreadPool& pool,
+                             const std::optional<CalibrationText>& text,
+                             std::optional<std::uint64_t> memory_budget, ThreadPool& pool,
                              Console& console) {
   const QuantizeFolderOptions folder_options{.resumable = true,
                                              .restart = options.restart,
-                                             .memory_budget = options.memory_budget,
+                                             .memory_budget = memory_budget,
                                              .budget = budget};
   try {
     return quantize_folder(
         model, recipe, options.out, options.overwrite ? Existing::replace : Existing::refuse, pool,
         console.progress(), dispatch::best(), text ? &*text : nullptr, folder_options);
+  } catch (const UnfinishedError& error) {
+    fail(error.what(), "; the same command goes on, --restart deletes it");
   } catch (const Cancelled&) {
     std::error_code code;
     const auto out = std::filesystem::absolute(options.out, code) / "";
     const std::filesystem::path partial = partial_path(out.lexically_normal().parent_path());
     if (!std::filesystem::exists(partial, code)) throw;
-    fail("cancelled; the same command goes on after what is finished, which is in ",
-         path_text(partial));
+    fail("cancelled; what is finished is in ", path_text(partial),
+         "; the same command goes on, --restart deletes it");
   }
 }
 
@@ -261,17 +316,18 @@ void quantize(const Options& options) {
   }
   const std::uint64_t size_before = weights_file_size(model);
   const std::optional<CalibrationText> text = calibration_text(options, recipe, budget, model);
-  if (budget) require_text(model.config(), *text);
   static_cast<void>(require_calibration(model.config(), recipe, text ? &*text : nullptr));
   const std::optional<EvaluationText> to_evaluate = evaluation_text(options, model);
   const MemoryPlan memory = plan(
       options,
       QuantizeMemory(model.config(), floats, recipe, text ? &*text : nullptr, pool.size(), budget),
-      to_evaluate);
+      text, to_evaluate);
   console.banner(concat(banner(model, pool), ", at most ", megabytes(memory.peak), " MB of memory",
                         memory.activations_on_disk ? ", with activations on disk" : ""));
   const Stopwatch stopwatch;
-  const QuantizedFolder result = write_folder(options, model, recipe, budget, text, pool, console);
+  const std::uint64_t held = to_evaluate ? to_evaluate->tokens.capacity() * sizeof(TokenId) : 0;
+  const QuantizedFolder result = write_folder(options, model, recipe, budget, text,
+                                              budget_beside(options, held), pool, console);
   const double seconds = stopwatch.seconds();
   console.show_banner();
   if (result.resumed_layers > 0) {
@@ -279,7 +335,7 @@ void quantize(const Options& options) {
                         " layers were finished before"));
   }
   if (result.choice) show_choice(console, *result.choice);
-  show_reports(console, result.reports);
+  show_reports(console, result.recipe, result.reports);
   std::optional<Evaluation> evaluation;
   if (to_evaluate) evaluation = evaluate_result(options, *to_evaluate, model, pool, console);
 

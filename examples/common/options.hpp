@@ -2,8 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <locale>
 #include <optional>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -22,6 +28,34 @@ namespace nibble::example {
         double value = 0;
         if (CLI::detail::lexical_cast(text, value) && value >= minimum) return std::string();
         return concat("expected a number from ", minimum, " on, found ", text);
+      },
+      "");
+}
+
+/// Turns a size as people write it, "500M" or "1.5GiB", into bytes: K, M, G and T stand for powers
+/// of 1,000, with or without a B after them, KiB, MiB, GiB and TiB for powers of 1,024.
+[[nodiscard]] inline CLI::Validator as_bytes() {
+  return CLI::Validator(
+      [](std::string& text) {
+        std::istringstream in(text);
+        in.imbue(std::locale::classic());
+        double number = 0;
+        std::string unit;
+        const bool parsed = static_cast<bool>(in >> number);
+        std::getline(in, unit);
+        constexpr std::string_view prefixes = "kmgt";
+        const std::size_t power =
+            unit.empty() ? 0 : prefixes.find(CLI::detail::to_lower(unit)[0]) + 1;
+        const std::string rest = unit.empty() ? std::string() : unit.substr(power == 0 ? 0 : 1);
+        const bool binary = rest == "iB" && power > 0;
+        const double bytes =
+            number * std::pow(binary ? 1024.0 : 1000.0, static_cast<double>(power));
+        if (!parsed || !(rest.empty() || rest == "B" || binary) ||
+            !(bytes >= 0 && bytes < 0x1p62)) {
+          return concat("expected a size such as 500M, 1.5G or 2GiB, found ", text);
+        }
+        text = concat(static_cast<std::uint64_t>(bytes));
+        return std::string();
       },
       "");
 }

@@ -1,6 +1,7 @@
 // What nibble-quantize says of its tensors, of the formats it chose and of the result.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -15,8 +16,21 @@
 
 namespace nibble::example {
 
+/// The damping that a recipe asks for, relative to the mean of the Hessian's diagonal; 0 where its
+/// method has none.
+[[nodiscard]] inline double wanted_damping(const Recipe& recipe, const TensorReport& report) {
+  const RecipeRule* rule = recipe.find(report.tensor);
+  return rule == nullptr ? 0 : quantizer_options(rule->method).value("damping", 0.0);
+}
+
+/// Whether it took more damping than that to factor the Hessian.
+[[nodiscard]] inline bool damping_was_raised(const Recipe& recipe, const TensorReport& report) {
+  return report.calibration.relative_damping > 1.5 * std::max(wanted_damping(recipe, report), 1e-6);
+}
+
 /// One line for each calibrated tensor, on stderr.
-inline void show_reports(Console& console, const std::vector<TensorReport>& reports) {
+inline void show_reports(Console& console, const Recipe& recipe,
+                         const std::vector<TensorReport>& reports) {
   if (reports.empty()) return;
   Table table{{"tensor", "method", "format", "error", "of rtn's", "rtn rows", "damping", "exponent",
                "seconds"}};
@@ -28,12 +42,20 @@ inline void show_reports(Console& console, const std::vector<TensorReport>& repo
                      known && result.nearest_error > 0
                          ? fixed(100 * result.error / result.nearest_error, 1) + " %"
                          : "-",
-                     concat(result.nearest_rows), known ? significant(result.damping) : "-",
-                     fixed(result.exponent, 2), fixed(report.seconds, 2)});
+                     concat(result.nearest_rows),
+                     known ? significant(result.relative_damping) : "-", fixed(result.exponent, 2),
+                     fixed(report.seconds, 2)});
   }
   std::string text = aligned_table(table);
   text.pop_back();  // the last line's end
   console.note(text);
+  for (const TensorReport& report : reports) {
+    if (!damping_was_raised(recipe, report)) continue;
+    console.note(concat(report.tensor, ": damping raised from ",
+                        significant(wanted_damping(recipe, report)), " to ",
+                        significant(report.calibration.relative_damping),
+                        " of the diagonal's mean; a longer text may do without"));
+  }
 }
 
 [[nodiscard]] inline Json reports_json(const std::vector<TensorReport>& reports) {
@@ -46,7 +68,7 @@ inline void show_reports(Console& console, const std::vector<TensorReport>& repo
                     {"error", known ? Json(report.calibration.error) : Json()},
                     {"rtn_error", known ? Json(report.calibration.nearest_error) : Json()},
                     {"rtn_rows", report.calibration.nearest_rows},
-                    {"damping", report.calibration.damping},
+                    {"damping", report.calibration.relative_damping},
                     {"exponent", report.calibration.exponent},
                     {"seconds", report.seconds}});
   }

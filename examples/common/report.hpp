@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,7 +14,9 @@
 #include <nlohmann/json.hpp>
 
 #include <nibble/dispatch/dispatch.hpp>
+#include <nibble/io/mapped_file.hpp>
 #include <nibble/model/model_folder.hpp>
+#include <nibble/text/encode_first.hpp>
 
 #include "common/numbers.hpp"
 #include "common/options.hpp"
@@ -32,13 +36,17 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// The tokens of a text file, as the tokenizer begins a text. Throws Error, naming the file.
-[[nodiscard]] inline std::vector<TokenId> encode_file(const ModelFolder& model,
-                                                      const std::filesystem::path& file) {
-  const std::string text = read_text_file(file);
+/// The first `count` tokens of a text file, as the tokenizer begins a text, or all that there are.
+/// Reads no more of the file than they take. Throws Error, naming the file.
+[[nodiscard]] inline std::vector<TokenId> encode_file(
+    const ModelFolder& model, const std::filesystem::path& file,
+    Index count = std::numeric_limits<Index>::max()) {
+  const auto mapped = MappedFile::open(file);
+  const std::span<const std::byte> bytes = mapped->bytes();
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const Tokenizer tokenizer = model.tokenizer();
   try {
-    return tokenizer.encode(text);
+    return encode_first(tokenizer, text, static_cast<std::size_t>(count));
   } catch (const Error& error) {
     fail(path_text(file), ": ", error.what());
   }

@@ -14,6 +14,7 @@
 #include <nibble/core/reporting_executor.hpp>
 #include <nibble/core/spin.hpp>
 #include <nibble/core/thread_pool.hpp>
+#include <nibble/core/version.hpp>
 
 #include <nibble/simd/simd.hpp>
 
@@ -43,6 +44,7 @@
 #include <nibble/nn/rope.hpp>
 
 #include <nibble/io/atomic_directory.hpp>
+#include <nibble/io/file_lock.hpp>
 #include <nibble/io/json.hpp>
 #include <nibble/io/mapped_file.hpp>
 #include <nibble/io/safetensors.hpp>
@@ -50,6 +52,7 @@
 #include <nibble/io/scratch_file.hpp>
 #include <nibble/io/sharded_safetensors.hpp>
 
+#include <nibble/text/encode_first.hpp>
 #include <nibble/text/stream_decoder.hpp>
 #include <nibble/text/tokenizer.hpp>
 

@@ -58,10 +58,27 @@ TEST_CASE("output errors are the squared changes of outputs") {
   const double expected =
       ((rounded.dequantize() - weights).cast<double>() * inputs.cast<double>().transpose())
           .squaredNorm();
-  const double found = output_error(source, rounded, hessian, dispatch::best(), pool);
+  const double found = total_output_error(source, rounded, hessian, dispatch::best(), pool);
   // Sums of 37 float products, 50 in the Hessian's entries, whose magnitudes may cancel.
   CHECK(found == Approx(expected).epsilon(1e-4));
-  CHECK(output_error(source, rounded, hessian, dispatch::best(), one) == found);
+  CHECK(total_output_error(source, rounded, hessian, dispatch::best(), one) == found);
+}
+
+TEST_CASE("divergences are measured on windows all over the text") {
+  const CalibrationText text{random_tokens(53, 410), 40, 20};
+  const auto starts = [&](Index tokens, Index length) {
+    std::vector<Index> found;
+    for (const std::span<const TokenId> each : probe_sequences(text, tokens)) {
+      CHECK(static_cast<Index>(each.size()) == length);
+      found.push_back(static_cast<Index>(each.data() - text.tokens.data()));
+    }
+    return found;
+  };
+  CHECK(starts(100, 25) == std::vector<Index>{0, 80, 200, 280});
+  CHECK(starts(3, 1) == std::vector<Index>{0, 120, 240});
+  CHECK(starts(0, 1) == std::vector<Index>{0});
+  CHECK(starts(240, 40) == std::vector<Index>{0, 40, 120, 200, 240, 320});
+  CHECK(starts(100'000, 40).size() == 10);
 }
 
 TEST_CASE("a chosen recipe keeps to its budget and loses less with a larger one") {
@@ -167,6 +184,51 @@ TEST_CASE("bits go to the tensors that matter, and rules that are given stand") 
     CAPTURE(tensor.tensor);
     CHECK((tensor.kl_divergence == 0) == idle);
     if (idle) CHECK(describe_format(tensor.format).find("int2") == 0);
+  }
+}
+
+TEST_CASE("weights that a candidate cannot hold, or that are kept, do not stop a choice") {
+  TinyModel tiny = grouped_model();
+  tiny.edit = [](TensorLayout& layout, std::vector<float>& values) {
+    // Beyond what float16 scales of int2 reach, or those of any candidate.
+    if (layout.name == "model.layers.0.self_attn.q_proj.weight") values[5] = 3e5F;
+    if (layout.name == "model.layers.0.self_attn.k_proj.weight") values[5] = 1e8F;
+    return true;
+  };
+  const TinyFolder folder(tiny);
+  const ModelFolder model = folder.open();
+  REQUIRE_ERROR(choose(model, {.bits_per_weight = 20}),
+                "tensor 'model.layers.0.self_attn.k_proj.weight': a group's scale");
+  const Recipe fixed{{{"*.0.*.k_proj.weight", true, {}, {}}}};
+  const BudgetedRecipe choice = choose(model, {.bits_per_weight = 6}, fixed);
+  REQUIRE(choice.tensors.size() == 13);
+  CHECK(describe_format(choice.tensors[0].format).find("int2") != 0);
+  ThreadPool pool(1);
+  CHECK_NOTHROW(quantized(model, choice.recipe, pool));
+  const BitBudget int2_alone{.bits_per_weight = 20,
+                             .candidates = {make_format("int2", {32, true})}};
+  REQUIRE_ERROR(choose(model, int2_alone, fixed), "q_proj.weight': a group's scale");
+}
+
+TEST_CASE("a tensor that the probed format holds exactly is measured in another") {
+  TinyModel tiny = grouped_model();
+  tiny.edit = [](TensorLayout& layout, std::vector<float>& values) {
+    if (layout.name != "model.layers.1.self_attn.v_proj.weight") return true;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<float>(i * 7 % 16) / 64;  // sixteen levels in every group
+    }
+    return true;
+  };
+  const TinyFolder folder(tiny);
+  const ModelFolder model = folder.open();
+  const BudgetedRecipe choice = choose(
+      model, {.bits_per_weight = 10,
+              .candidates = {make_format("int2", {32, true}), make_format("int4", {32, true})}});
+  for (const BudgetedTensor& tensor : choice.tensors) {
+    CAPTURE(tensor.tensor);
+    CHECK(describe_format(tensor.format) == "int4 g32 asymmetric");
+    const bool exact = tensor.tensor == "model.layers.1.self_attn.v_proj.weight";
+    CHECK((tensor.kl_divergence == 0) == exact);
   }
 }
 

@@ -228,7 +228,8 @@ TEST_CASE("texts and models that say little are quantized all the same") {
   const auto check = [](const TinyModel& tiny, const CalibrationText& text) {
     const TinyFolder folder(tiny);
     const ModelFolder model = folder.open();
-    for (const AnyQuantizer& method : {AnyQuantizer(Gptq{}), AnyQuantizer(Best{})}) {
+    for (const AnyQuantizer& method :
+         {AnyQuantizer(Awq{}), AnyQuantizer(Gptq{}), AnyQuantizer(Best{})}) {
       const Recipe recipe = Recipe::uniform(method, make_format("int3", {32, true}));
       const CalibratedTensors found = calibrated(model, recipe, text);
       REQUIRE(found.reports.size() == 14);

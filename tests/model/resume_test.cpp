@@ -1,5 +1,6 @@
 // Quantizing a folder layer by layer: interrupted and gone on with, within a budget of memory, on a
 // full disk.
+#include <fstream>
 #include <utility>
 
 #include <nibble/dispatch/dispatch.hpp>
@@ -15,6 +16,20 @@
 #include <csignal>
 
 #include "support/file_size_limit.hpp"
+#endif
+
+// Where the allocator can be made to give back what is free, and no sanitizer has its own.
+#if defined(__linux__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)
+#if !__has_feature(address_sanitizer)
+#define NIBBLE_TEST_MEASURES_MEMORY
+#endif
+#else
+#define NIBBLE_TEST_MEASURES_MEMORY
+#endif
+#endif
+#if defined(NIBBLE_TEST_MEASURES_MEMORY)
+#include <malloc.h>
 #endif
 
 namespace nibble {
@@ -185,7 +200,7 @@ TEST_CASE("formats are chosen once, and an interrupted choice begins anew") {
     std::swap(subject.recipe, recipe);
   };
   refused(BitBudget{.file_size = 1'000'000, .method = Gptq{}}, subject.recipe, "budget");
-  refused(std::nullopt, Recipe::uniform(Gptq{}, make_format("int4")), "budget, recipe");
+  refused(std::nullopt, Recipe::uniform(Gptq{}, make_format("int4")), "budget, recipe (rule 1)");
   write_text_file(subject.partial / "choice.json", "{}");
   REQUIRE_ERROR(subject.quantize(), "choice.json: field 'recipe': missing");
   subject.options.restart = true;
@@ -216,12 +231,12 @@ TEST_CASE("layers of another run are neither used nor touched") {
     changed.text.window = 30;
     changed.text.samples = 2;
     changed.recipe.rules.pop_back();
-    refused(changed, "recipe, window, windows");  // the same tokens
+    refused(changed, "recipe (rule 5), window, windows");  // the same tokens
   }
   {
     Subject changed{.out = subject.out};
     std::get<Gptq>(changed.recipe.rules.back().method).options.damping = 0.02;
-    refused(changed, "recipe");
+    refused(changed, "recipe (rule 5)");
   }
 
   subject.options.restart = true;
@@ -250,6 +265,70 @@ TEST_CASE("what is no finished layer stops a resumed run, by its name") {
     REQUIRE_ERROR(subject.quantize(), ".out.partial: in the way: expected an interrupted run");
     CHECK(listing(subject.folder / ".") == before);
   }
+}
+
+TEST_CASE("a second run of the same output is refused while the first one writes") {
+  Subject subject;
+  const std::vector<std::string> expected = subject.expected();
+  Index refusals = 0;
+  Index steps = 0;
+  subject.quantize([&](std::string_view stage, Index, Index) {
+    if (stage == "reading the model" || steps++ % 20 != 0) return true;
+    for (const bool restart : {false, true}) {
+      subject.options.restart = restart;
+      REQUIRE_ERROR(subject.quantize(), ".out.partial/lock: another run is writing here");
+      ++refusals;
+    }
+    subject.options.restart = false;
+    return true;
+  });
+  CHECK(refusals > 6);
+  CHECK(listing(subject.out) == expected);
+  CHECK_FALSE(std::filesystem::exists(subject.partial));
+}
+
+TEST_CASE("what a run leaves that is killed right at the start is in nobody's way") {
+  Subject subject;
+  const std::vector<std::string> expected = subject.expected();
+  for (const bool restart : {false, true}) {
+    for (const char* left : {"", "lock", ".run.json.partial-0123abcd"}) {
+      CAPTURE(restart, left);
+      std::filesystem::create_directory(subject.partial);
+      if (*left != '\0') write_text_file(subject.partial / left, "");
+      subject.options.restart = restart;
+      CHECK(subject.quantize().resumed_layers == 0);
+      CHECK(listing(subject.out) == expected);
+      CHECK_FALSE(std::filesystem::exists(subject.partial));
+      std::filesystem::remove_all(subject.out);
+    }
+  }
+}
+
+TEST_CASE("a layer that is not the run's own is refused") {
+  Subject subject;
+  const auto layer = subject.partial / "layer-0.safetensors";
+  const Recipe recipe = std::exchange(subject.recipe, Recipe::uniform(Gptq{}, make_format("int4")));
+  REQUIRE(subject.interrupt(60));
+  const auto other = subject.folder / "other";
+  std::filesystem::rename(layer, other);
+  std::filesystem::remove_all(subject.partial);
+  subject.recipe = recipe;
+  REQUIRE(subject.interrupt(60));
+  {
+    ThreadPool pool(1);
+    const LayerFiles layers(subject.partial, read_json_file(subject.partial / "run.json"),
+                            tensor_specs(subject.model.config()), pool);
+    CHECK_NOTHROW(layers.require_recipe(recipe));
+    REQUIRE_ERROR(layers.require_recipe(uniform_recipe("int8")),
+                  "layer-0.safetensors: model.layers.0.mlp.down_proj.weight is int4");
+    REQUIRE_ERROR(
+        layers.require_recipe({{{"*.0.*q_proj.weight", false, Gptq{}, make_format("int2")}}}),
+        "q_proj.weight is int4 g128, expected int2 g128");
+  }
+  std::filesystem::rename(other, layer);
+  const std::vector<std::string> before = listing(subject.folder / ".");
+  REQUIRE_ERROR(subject.quantize(), "layer-0.safetensors: is of another run than run.json");
+  CHECK(listing(subject.folder / ".") == before);
 }
 
 TEST_CASE("a budget of memory sends activations to disk, and is refused where it is too small") {
@@ -293,12 +372,80 @@ TEST_CASE("a budget of memory sends activations to disk, and is refused where it
     std::filesystem::remove_all(subject.out);
     CHECK(listing(subject.folder / ".") == before);
     subject.options.memory_budget = on_disk - 1;
-    REQUIRE_ERROR(subject.quantize(),
-                  concat("memory budget of ", on_disk - 1, " bytes: quantizing takes ", in_memory,
-                         " bytes, or ", on_disk, " with activations on disk"));
+    REQUIRE_ERROR(subject.quantize(), " MB with activations on disk; shorter windows take less");
     CHECK(listing(subject.folder / ".") == before);
   }
+  REQUIRE_ERROR(plan_memory(plain, 123'456), "memory budget of 0.12 MB: quantizing takes 25.");
+  CHECK_FALSE(error_of([&] { static_cast<void>(plan_memory(plain, 123'456)); }).ends_with("less"));
 }
+
+TEST_CASE("a rule that reaches no tensor costs nothing") {
+  Subject subject;
+  const auto memory = [&] {
+    return QuantizeMemory(subject.model.config(), subject.model.float_tensors(), subject.recipe,
+                          &subject.text, 1)
+        .peak(false);
+  };
+  const auto steps = [&] {
+    Index count = 0;
+    subject.quantize([&](std::string_view, Index, Index) { return ++count > 0; });
+    std::filesystem::remove_all(subject.out);
+    return count;
+  };
+  subject.recipe = Recipe::uniform(Gptq{}, make_format("int4"));
+  const std::uint64_t plain = memory();
+  const Index plain_steps = steps();
+  subject.recipe.rules.push_back({"*_proj.weight", false, Best{}, make_format("int4")});
+  CHECK(memory() == plain);
+  CHECK(steps() == plain_steps);
+  CHECK_FALSE(calibration_needs(subject.model.config(), subject.recipe).cross);
+  std::swap(subject.recipe.rules.front(), subject.recipe.rules.back());
+  CHECK(memory() > plain);
+  CHECK(calibration_needs(subject.model.config(), subject.recipe).cross);
+}
+
+#if defined(NIBBLE_TEST_MEASURES_MEMORY)
+TEST_CASE("the memory that is taken is about what was predicted") {
+  const TinyFolder folder(
+      {.patch = {
+           {"hidden_size", 64}, {"intermediate_size", 256}, {"max_position_embeddings", 512}}});
+  const ModelFolder model = folder.open();
+  ThreadPool pool(1);
+  const CalibrationText text{random_tokens(53, 32 * 512), 512, 32};
+  const auto anonymous = [] {
+    std::ifstream file("/proc/self/status");
+    std::string word;
+    std::uint64_t kilobytes = 0;
+    while (file >> word && word != "RssAnon:") {
+    }
+    file >> kilobytes;
+    return kilobytes << 10;
+  };
+  for (const AnyQuantizer& method : {AnyQuantizer(Gptq{}), AnyQuantizer(Best{})}) {
+    Recipe recipe = Recipe::uniform(method, make_format("int4"));
+    recipe.rules.push_back({"*_proj.weight", false, Best{}, make_format("int4")});
+    const auto predicted = [&](const CalibrationText* known) {
+      return QuantizeMemory(model.config(), model.float_tensors(),
+                            known == nullptr ? uniform_recipe("int4") : recipe, known, 1)
+          .peak(false);
+    };
+    const std::uint64_t expected = predicted(&text) - predicted(nullptr);
+    ::malloc_trim(0);
+    const std::uint64_t before = anonymous();
+    std::uint64_t most = before;
+    quantize_folder(
+        model, recipe, folder / "out", Existing::replace, pool,
+        [&](std::string_view, Index, Index) {
+          most = std::max(most, anonymous());
+          return true;
+        },
+        dispatch::best(), &text);
+    CAPTURE(quantizer_name(method), expected, before, most);
+    CHECK(static_cast<double>(most - before) < 1.1 * static_cast<double>(expected) + 4e6);
+    CHECK(static_cast<double>(most - before) > 0.6 * static_cast<double>(expected));
+  }
+}
+#endif
 
 #if !defined(_WIN32)
 TEST_CASE("a killed quantization goes on") {
@@ -338,9 +485,33 @@ TEST_CASE("a full disk is reported, and what was finished is kept on request") {
   CHECK_THAT(quantize(), full);
   CHECK(listing(subject.folder / ".") == before);
   subject.options.resumable = true;
-  CHECK_THAT(quantize(), full);
+  CHECK_THAT(quantize(), full && Catch::Matchers::ContainsSubstring("; what is finished is in "));
   CHECK_FALSE(std::filesystem::exists(subject.out));
   CHECK(subject.quantize().resumed_layers == 3);
+  CHECK(listing(subject.out) == expected);
+}
+
+TEST_CASE("a disk that is full while a layer is written leaves the layers before it") {
+  Subject subject;
+  const std::vector<std::string> expected = subject.expected();
+  const std::vector<std::string> before = listing(subject.folder / ".");
+  const auto quantize = [&] {
+    const FileSizeLimit limit(4'000);  // run.json fits, a layer does not
+    subject.quantize();
+  };
+  REQUIRE_ERROR(quantize(), "layer-0.safetensors: cannot be written: File too large");
+  CHECK(listing(subject.folder / ".") == before);
+  REQUIRE(subject.interrupt(60));
+  const std::vector<std::string> kept = listing(subject.partial);
+  try {
+    quantize();
+    FAIL("a layer was written");
+  } catch (const UnfinishedError& error) {
+    CHECK(error.kept() == subject.partial);
+    CHECK_THAT(error.what(), Catch::Matchers::ContainsSubstring("layer-1.safetensors: cannot be"));
+  }
+  CHECK(listing(subject.partial) == kept);
+  CHECK(subject.quantize().resumed_layers == 1);
   CHECK(listing(subject.out) == expected);
 }
 #endif

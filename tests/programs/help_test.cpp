@@ -1,4 +1,6 @@
 // --help and --version of every program.
+#include <nibble/core/version.hpp>
+
 #include "run_program.hpp"
 
 using namespace nibble::test;
@@ -11,6 +13,7 @@ TEST_CASE("every program says its version") {
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.err.empty());
   CHECK(outcome.out == "nibble-" + name + " " NIBBLE_VERSION "\n");
+  CHECK(nibble::library_version == NIBBLE_VERSION);
 }
 
 TEST_CASE("every program explains itself") {

@@ -1,5 +1,6 @@
 // nibble-quantize, and what the other programs make of its folders.
 #include "run_program.hpp"
+#include "support/file_size_limit.hpp"
 
 using namespace nibble::test;
 
@@ -85,10 +86,13 @@ TEST_CASE("a calibrated method is nearer to the model than round-to-nearest, and
   const std::string model = shallow_model(scratch);
   const auto quality = [&](const std::string& method) {
     const std::string out = scratch / method;
-    const auto json = run_program("quantize", {model, out, "--format", "int3", "--method", method,
-                                               "--calibration", shipped_text(), "--samples", "4",
-                                               "--window", "256", "--json"})
-                          .json();
+    std::vector<std::string> arguments{model,      out,    "--format", "int3",
+                                       "--method", method, "--json"};
+    if (method != "rtn") {
+      arguments.insert(arguments.end(),
+                       {"--calibration", shipped_text(), "--samples", "4", "--window", "256"});
+    }
+    const auto json = run_program("quantize", arguments).json();
     if (method != "rtn") {
       CHECK(json["recipe"]["rules"][0]["method"] == method);
       CHECK(json["calibration"]["windows"] == 4);
@@ -97,7 +101,8 @@ TEST_CASE("a calibrated method is nearer to the model than round-to-nearest, and
       double error = 0;  // relative to round-to-nearest, summed over tensors
       for (const auto& tensor : json["calibration"]["tensors"]) {
         error += tensor["error"].get<double>() / tensor["rtn_error"].get<double>();
-        CHECK((tensor["damping"].get<double>() > 0) == (method == "gptq"));
+        CHECK(tensor["damping"].get<double>() == (method == "gptq" ? 0.01 : 0));
+        CHECK(tensor["seconds"].get<double>() > 0);
         scaled += tensor["exponent"].get<double>() > 0;
       }
       CHECK((scaled > 0) == (method == "awq"));
@@ -118,7 +123,9 @@ TEST_CASE("a calibrated method is nearer to the model than round-to-nearest, and
   require_error(
       "quantize",
       {model, out, "--format", "int4", "--method", "gptq", "--calibration", model + "/config.json"},
-      "less than a window");
+      "config.json: holds ");
+  require_error("quantize", {model, out, "--format", "int4", "--calibration", shipped_text()},
+                "--calibration: no rule has a method that reads it");
   require_error("quantize", {model, out, "--format", "int4", "--samples", "4"}, "--calibration");
   CHECK_FALSE(std::filesystem::exists(out));
 
@@ -167,13 +174,13 @@ TEST_CASE("formats are chosen for the size of a file") {
   const std::string model = shallow_model(scratch);
   const std::string out = scratch / "out";
   const auto json =
-      run_program("quantize", {model, out, "--budget-size", "2800K", "--calibration", shipped_text(),
+      run_program("quantize", {model, out, "--budget-size", "2.8M", "--calibration", shipped_text(),
                                "--samples", "1", "--window", "32", "--json"})
           .json();
   const auto size = std::filesystem::file_size(out + "/model.safetensors");
   CHECK(json["file_size"] == size);
-  CHECK(size <= 2800U << 10);
-  CHECK(size > (2800U << 10) - 20'000);
+  CHECK(size <= 2'800'000);
+  CHECK(size > 2'780'000);
   CHECK(json["budget"]["bits_per_weight"] == json["bits_per_weight"]);
 }
 
@@ -191,11 +198,59 @@ TEST_CASE("what a budget cannot be is refused, and nothing is left behind") {
   refused({"--budget-bpw", "1", "--calibration", text, "--window", "32", "--samples", "1"},
           "a budget of 1 bits per weight is too small");
   refused({"--budget-size", "1K", "--calibration", text, "--window", "32", "--samples", "1"},
-          "a budget of 1024 bytes is too small");
+          "a budget of 1000 bytes is too small");
   refused({"--budget-size", "4M", "--budget-bpw", "3", "--calibration", text}, "--budget-bpw");
-  refused({"--format", "int4", "--memory-budget", "1M"}, "memory budget of 1048576 bytes");
-  refused({"--format", "int4", "--memory-budget", "lots"}, "--memory-budget");
+  refused({"--format", "int4", "--memory-budget", "1M"}, "memory budget of 1 MB: ");
+  refused({"--format", "int4", "--memory-budget", "0.5MiB"}, "memory budget of 0.52 MB: ");
+  for (const char* size : {"lots", "5 G", "1.5X", "1e30"}) {
+    refused({"--format", "int4", "--memory-budget", size}, "expected a size such as 500M");
+  }
   refused({"--format", "int4", "--evaluate-windows", "1"}, "--evaluate");
   refused({"--format", "int4", "--evaluate", out}, "out");
   refused({"--format", "int4", "--evaluate", shipped_model() + "/config.json"}, "config.json");
+}
+
+TEST_CASE("an interrupted calibration goes on, or begins anew on request") {
+  const TemporaryDirectory scratch;
+  const std::string model = shallow_model(scratch);
+  const std::string out = scratch / "out";
+  const auto arguments = [&](const char* samples, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all{model, out, "--format", "int2", "--method", "awq", "--json"};
+    all.insert(all.end(), {"--calibration", shipped_text(), "--window", "64"});
+    all.insert(all.end(), {"--samples", samples});
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const auto quantize = [&](const char* samples, const std::vector<std::string>& more = {}) {
+    return run_program("quantize", arguments(samples, more)).json();
+  };
+  const auto weights = [&] { return nibble::read_text_file(out + "/model.safetensors"); };
+  const auto whole = quantize("1");
+  const std::string expected = weights();
+  CHECK(whole["calibration"]["resumed_layers"] == 0);
+  CHECK_FALSE(whole["memory"]["activations_on_disk"].get<bool>());
+
+  for (const bool restart : {false, true}) {
+    std::filesystem::remove_all(out);
+    {
+      const FileSizeLimit limit(1'000'000);  // layers fit, the whole does not
+      const Outcome outcome = run_program("quantize", arguments("1"));
+      CHECK(outcome.exit_code == 1);
+      CHECK_THAT(outcome.err, Catch::Matchers::ContainsSubstring(
+                                  ".out.partial; the same command goes on, --restart deletes it"));
+    }
+    CHECK(std::filesystem::exists(scratch / ".out.partial/layer-1.safetensors"));
+    const auto json =
+        quantize("1", restart ? std::vector<std::string>{"--restart"} : std::vector<std::string>());
+    CHECK(json["calibration"]["resumed_layers"] == (restart ? 0 : 2));
+    CHECK(weights() == expected);
+    CHECK_FALSE(std::filesystem::exists(scratch / ".out.partial"));
+  }
+
+  std::filesystem::remove_all(out);
+  const auto peak = whole["memory"]["predicted_peak"].get<std::uint64_t>();
+  // Of two windows in files there is one in memory at a time.
+  const auto two = quantize("2", {"--memory-budget", std::to_string(peak + 1'000)});
+  CHECK(two["memory"]["activations_on_disk"].get<bool>());
+  CHECK(two["memory"]["predicted_peak"].get<std::uint64_t>() <= peak + 1'000);
 }

@@ -98,5 +98,18 @@ TEST_CASE("a budget below the smallest formats is refused", "[allocate_bits]") {
                                                        "smallest formats take 17"));
 }
 
+TEST_CASE("formats of infinite loss are never chosen", "[allocate_bits]") {
+  const double infinite = std::numeric_limits<double>::infinity();
+  const Costs costs{{{10, infinite}, {15, 4}, {30, infinite}, {40, 1}}, {{5, 3}, {6, infinite}}};
+  CHECK(allocate_bits(costs, 20) == std::vector<std::size_t>{1, 0});
+  CHECK(allocate_bits(costs, 44) == std::vector<std::size_t>{1, 0});
+  CHECK(allocate_bits(costs, 45) == std::vector<std::size_t>{3, 0});
+  CHECK_THROWS_WITH(allocate_bits(costs, 19),
+                    Catch::Matchers::ContainsSubstring("smallest formats take 20"));
+  const Costs none{{{10, 1}}, {{5, infinite}}};
+  CHECK_THROWS_WITH(allocate_bits(none, 100),
+                    Catch::Matchers::ContainsSubstring("matrix 1 has no format of finite loss"));
+}
+
 }  // namespace
 }  // namespace nibble

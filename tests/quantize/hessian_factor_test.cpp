@@ -34,6 +34,7 @@ TEST_CASE("the factor's square is the inverse of the damped Hessian", "[hessian_
     const auto factor = factor_hessian(hessian, quantization_order(hessian, true), 0.01, pool);
     REQUIRE(factor);
     CHECK(factor->damping == Approx(0.01 * hessian.diagonal().mean()));
+    CHECK(factor->relative_damping == 0.01);
     const Eigen::MatrixXd inverse =
         Eigen::MatrixXd(factor->halves.triangularView<Eigen::Upper>()).transpose();
     Eigen::MatrixXd lower = factor->halves.triangularView<Eigen::StrictlyLower>();
@@ -87,6 +88,7 @@ TEST_CASE("damping rises until the matrix is positive definite", "[hessian_facto
   const auto factor = factor_hessian(hessian, {1, 0}, 0.01, pool);
   REQUIRE(factor);
   CHECK(factor->damping == Approx(0.1));
+  CHECK(factor->relative_damping == Approx(0.1));
   hessian << 1, 5, 5, 1;
   CHECK_FALSE(factor_hessian(hessian, {1, 0}, 0.01, pool));
   hessian << 1, std::numeric_limits<double>::quiet_NaN(), 0, 1;

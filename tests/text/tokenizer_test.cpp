@@ -1,5 +1,7 @@
+#include <nibble/text/encode_first.hpp>
 #include <nibble/text/tokenizer.hpp>
 
+#include <algorithm>
 #include <string>
 #include <thread>
 #include <vector>
@@ -56,6 +58,29 @@ TEST_CASE("a larger tokenizer gives the reference ids, and a book survives") {
   check_against(tokenizer, fixtures / "expected/novella-28m.tokens.json");
   const std::string book = read_text_file(fixtures / "text/Stevenson_Treasure_1883.txt");
   CHECK(tokenizer.decode(tokenizer.encode(book)) == book);
+}
+
+TEST_CASE("the first tokens of a text are those of the whole") {
+  const auto tokenizer = Tokenizer::load(source_path("examples/models/novella-5m/tokenizer.json"));
+  std::string text = read_text_file(source_path("examples/texts/treasure_island.txt"));
+  for (const char* between : {"", "\xc3\xa9"}) {  // with odd places of characters, too
+    text.insert(0, between);
+    const Ids all = tokenizer.encode(text);
+    REQUIRE(all.size() > 40'000);
+    for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{777},
+                                    std::size_t{20'000}, all.size(), all.size() + 1}) {
+      const Ids first = encode_first(tokenizer, text, count);
+      REQUIRE(first.size() == std::min(count, all.size()));
+      CHECK(std::equal(first.begin(), first.end(), all.begin()));
+    }
+  }
+  // So many bytes to a token that the first part is too short.
+  std::string wide;
+  for (int i = 0; i < 3000; ++i) wide += "   \n                                                  ";
+  const Ids all = tokenizer.encode(wide + text);
+  const Ids first = encode_first(tokenizer, wide + text, 300);
+  CHECK(Ids(all.begin(), all.begin() + 300) == first);
+  CHECK(encode_first(tokenizer, "", 5) == tokenizer.encode(""));
 }
 
 TEST_CASE("any text survives") {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -36,7 +37,7 @@ struct BitBudget {
   AnyQuantizer method = {};                               // of the recipe that comes out
   std::vector<AnyFormat> candidates = budget_candidates();
   Index samples = 16;         // windows of the text for output errors, at most
-  Index probe_tokens = 1024;  // tokens of the text's first window for KL divergences, at most
+  Index probe_tokens = 1024;  // tokens of windows spread over the text for KL divergences, at most
 };
 
 /// What was measured of a tensor, and chosen.
@@ -95,12 +96,17 @@ class Choices {
   [[nodiscard]] Choice uniform(std::size_t candidate) const {
     return Choice(linears_.size(), candidate);
   }
-  /// The fewest bytes.
-  [[nodiscard]] Choice smallest() const {
+  /// The fewest bytes; where `costs` are known, in formats that can hold the weights.
+  [[nodiscard]] Choice smallest(std::span<const std::vector<FormatCost>> costs = {}) const {
     Choice choice = uniform(0);
+    const auto possible = [&](std::size_t linear, std::size_t candidate) {
+      return costs.empty() || std::isfinite(costs[linear][candidate].loss);
+    };
     for (std::size_t i = 0; i < choice.size(); ++i) {
       for (std::size_t other = 1; other < budget_.candidates.size(); ++other) {
-        if (bytes(linears_[i], other) < bytes(linears_[i], choice[i])) choice[i] = other;
+        if (!possible(i, other)) continue;
+        const bool smaller = bytes(linears_[i], other) < bytes(linears_[i], choice[i]);
+        if (smaller || !possible(i, choice[i])) choice[i] = other;
       }
     }
     return choice;
@@ -135,8 +141,8 @@ class Choices {
   }
 
   /// Throws Error where the budget is below what `smallest` takes.
-  void require_room() const {
-    const std::uint64_t least = size(smallest());
+  void require_room(std::span<const std::vector<FormatCost>> costs = {}) const {
+    const std::uint64_t least = size(smallest(costs));
     if (least <= limit()) return;
     if (budget_.file_size) {
       fail("a budget of ", *budget_.file_size, " bytes is too small: the smallest formats to ",
@@ -161,37 +167,42 @@ class Choices {
 };
 
 /// What each Linear takes and loses in each candidate: losses measured in the candidate whose size
-/// is nearest to `room` bytes, the others' by their output errors.
+/// is nearest to `room` bytes, of those that change the outputs at all, the others' by their output
+/// errors; infinite where a candidate cannot hold the weights.
 [[nodiscard]] inline std::vector<std::vector<FormatCost>> format_costs(
     const ModelConfig& config, const FloatTensors& tensors, const Choices& choices,
     std::uint64_t room, const CalibrationText& text, const BitBudget& budget, ExecutorRef pool,
     const Progress& progress, const KernelTable& kernels) {
-  std::size_t probed = 0;
   const auto distance = [&](std::size_t candidate) {
     return std::abs(static_cast<double>(choices.bytes(choices.uniform(candidate))) -
                     static_cast<double>(room));
   };
-  for (std::size_t f = 1; f < budget.candidates.size(); ++f) {
-    if (distance(f) < distance(probed)) probed = f;
-  }
+  std::vector<std::size_t> nearest(budget.candidates.size());
+  std::iota(nearest.begin(), nearest.end(), std::size_t{0});
+  std::ranges::stable_sort(nearest, {}, distance);
 
-  CalibrationText some = text;
-  some.samples = std::min(text.samples, budget.samples);
-  const auto errors =
-      output_errors(config, tensors, budget.candidates, some, pool, progress, kernels);
-  const auto probe_tokens =
-      static_cast<std::size_t>(std::clamp(budget.probe_tokens, Index{1}, text.window));
-  TensorProbe probe(config, tensors, std::span(text.tokens).first(probe_tokens), pool, kernels);
+  CalibrationText some{{}, text.window, std::min(text.samples, budget.samples)};
+  some.tokens.assign(text.tokens.begin(),
+                     text.tokens.begin() + std::min(text.windows(), some.samples) * text.window);
+  const auto errors = format_errors(config, tensors, choices.linears(), budget.candidates, some,
+                                    pool, progress, kernels);
+  TensorProbe probe(config, tensors, probe_sequences(text, budget.probe_tokens), pool, kernels);
   std::vector<std::vector<FormatCost>> costs;
   const auto count = static_cast<Index>(choices.linears().size());
   for (const TensorSpec& linear : choices.linears()) {
     report(progress, concat("loss of ", linear.name), static_cast<Index>(costs.size()), count);
     const std::vector<double>& error = errors.find(linear.name)->second;
-    const double divergence = probe.kl_divergence(linear, budget.candidates[probed]);
+    const auto probed = std::ranges::find_if(nearest, [&](std::size_t candidate) {
+      return error[candidate] > 0 && std::isfinite(error[candidate]);
+    });
+    double ratio = 0;  // of divergence to error
+    if (probed != nearest.end()) {
+      ratio = probe.kl_divergence(linear, budget.candidates[*probed]) / error[*probed];
+    }
     std::vector<FormatCost>& cost = costs.emplace_back();
     for (std::size_t f = 0; f < error.size(); ++f) {
-      const double ratio = error[probed] > 0 ? error[f] / error[probed] : 0;
-      cost.push_back({choices.bytes(linear, f), divergence * ratio});
+      const double loss = std::isfinite(error[f]) ? ratio * std::max(error[f], 0.0) : error[f];
+      cost.push_back({choices.bytes(linear, f), loss});
     }
   }
   report(progress, "choosing formats", count, count);
@@ -211,8 +222,9 @@ inline void require_budget(const ModelConfig& config, const FloatTensors& tensor
 /// the KL divergence that it causes when it alone is rounded to nearest: measured once, in the
 /// candidate whose size is nearest to the budget, and for the others scaled by the squared changes
 /// of its outputs, since the divergence is quadratic in small changes. Losses are then taken to add
-/// up (allocate_bits). The same recipe comes out for any number of threads. Throws Error where text
-/// or budget do not do (`require_text`, `require_budget`), or as `quantize_model`; or Cancelled.
+/// up (allocate_bits). Candidates that cannot hold a tensor's weights are passed over. The same
+/// recipe comes out for any number of threads. Throws Error where text or budget do not do
+/// (`require_text`, `require_budget`), or as `quantize_model`; or Cancelled.
 [[nodiscard]] inline BudgetedRecipe choose_formats(
     const ModelConfig& config, const FloatTensors& tensors, const Recipe& fixed,
     const CalibrationText& text, const BitBudget& budget, ExecutorRef pool,
@@ -221,10 +233,16 @@ inline void require_budget(const ModelConfig& config, const FloatTensors& tensor
   const bit_budget_detail::Choices choices(config, tensors, fixed, budget);
   choices.require_room();
   const std::uint64_t limit = choices.limit();
-  const std::uint64_t least = choices.bytes(choices.smallest());
-  std::uint64_t room = least + (limit - choices.size(choices.smallest()));
-  const auto costs = bit_budget_detail::format_costs(config, tensors, choices, room, text, budget,
-                                                     pool, progress, kernels);
+  const auto room_for = [&](const auto& smallest) {
+    return choices.bytes(smallest) + (limit - choices.size(smallest));
+  };
+  const auto costs =
+      bit_budget_detail::format_costs(config, tensors, choices, room_for(choices.smallest()), text,
+                                      budget, pool, progress, kernels);
+  choices.require_room(costs);
+  const std::vector<std::size_t> smallest = choices.smallest(costs);
+  const std::uint64_t least = choices.bytes(smallest);
+  std::uint64_t room = room_for(smallest);
   std::vector<std::size_t> choice = allocate_bits(costs, room);
   // The header of a file, which names the formats, depends a little on the choice.
   std::uint64_t size = choices.size(choice);
@@ -233,7 +251,7 @@ inline void require_budget(const ModelConfig& config, const FloatTensors& tensor
     choice = allocate_bits(costs, room);
     size = choices.size(choice);
   }
-  if (size > limit) choice = choices.smallest();
+  if (size > limit) choice = smallest;
 
   BudgetedRecipe result{choices.recipe(choice), {}, choices.bits_per_weight(choice)};
   for (std::size_t i = 0; i < choice.size(); ++i) {

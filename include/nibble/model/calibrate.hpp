@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <Eigen/Core>
 
@@ -43,18 +44,17 @@ class Calibration {
         float_(&tensors),
         quantized_(&float_),
         quantizer_(config, tensors, recipe, quantized_, pool, kernels) {
-    const TensorSpec embedding{std::string(embedding_name), TensorRole::Embedding,
-                               config.vocab_size, config.hidden_size};
+    const std::vector<TensorSpec> specs = tensor_specs(config);
+    const TensorSpec& embedding = *std::ranges::find(specs, embedding_name, &TensorSpec::name);
     const RecipeRule* rule = recipe.find(embedding.name);
     const AnyMatrix exact = tensors.matrix(embedding, pool);
     stream_.emplace(
         config,
         Embedding(rule == nullptr ? exact : quantize_plain(*rule, tensors.source(embedding), pool)),
         text, pool, kernels, scratch);
-    const bool cross = std::ranges::any_of(recipe.rules, [](const RecipeRule& r) {
-      return !r.keep && calibration_needs(r.method).cross;
-    });
-    if (cross) float_stream_.emplace(config, Embedding(exact), text, pool, kernels, scratch);
+    if (calibration_needs(config, recipe).cross) {
+      float_stream_.emplace(config, Embedding(exact), text, pool, kernels, scratch);
+    }
   }
 
   void run() {

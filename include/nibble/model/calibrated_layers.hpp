@@ -18,7 +18,7 @@ struct TensorReport {
   std::string method;
   AnyFormat format;
   CalibrationReport calibration;
-  double seconds = 0;  // of the quantizer, without the calibration's runs
+  double seconds = 0;  // of the quantizer and its share of the search for scales
 };
 
 /// What calibration makes of some layers: every Linear of them that the recipe quantizes, and the

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -23,7 +25,7 @@ struct CalibrationText {
 };
 
 /// Throws Error where a window is longer than the model's context or the text shorter than a
-/// window, or a token is none of the model's.
+/// window, or a token of its windows is none of the model's.
 inline void require_text(const ModelConfig& config, const CalibrationText& text) {
   if (text.window < 1 || text.samples < 1) {
     fail("calibration: ", text.samples, " windows of ", text.window,
@@ -37,11 +39,27 @@ inline void require_text(const ModelConfig& config, const CalibrationText& text)
     fail("calibration: the text has ", text.tokens.size(), " tokens, less than a window of ",
          text.window);
   }
-  for (const TokenId id : text.tokens) {
+  const auto used = static_cast<std::size_t>(text.windows() * text.window);
+  for (const TokenId id : std::span(text.tokens).first(used)) {
     if (id < 0 || id >= config.vocab_size) {
       fail("calibration: token id ", id, " is outside the vocabulary of ", config.vocab_size);
     }
   }
+}
+
+/// What the Linears of a model ask of a calibration by a recipe, taken together. Rules that reach
+/// none of them ask for nothing.
+[[nodiscard]] inline CalibrationNeeds calibration_needs(const ModelConfig& config,
+                                                        const Recipe& recipe) {
+  CalibrationNeeds all;
+  for (const TensorSpec& spec : tensor_specs(config)) {
+    const RecipeRule* rule = recipe.find(spec.name);
+    if (spec.role != TensorRole::Linear || rule == nullptr) continue;
+    const CalibrationNeeds needs = calibration_needs(rule->method);
+    all.cross = all.cross || needs.cross;
+    all.scaling = all.scaling || needs.scaling;
+  }
+  return all;
 }
 
 /// Throws Error where a recipe has a calibrated method but `text` is null, or for a tensor that is

@@ -69,23 +69,27 @@ class GroupQuantizer {
       Index layer, const InputGroup& group, InputStatistics statistics,
       const std::optional<Eigen::VectorXd>& magnitudes,
       FunctionRef<void(std::string_view tensor)> watch) {
+    const Clock::time_point start = Clock::now();
     std::optional<ChannelScales> scales;
     const TensorSpec& maker_spec = weight_spec(layer, group.maker);
     if (magnitudes) {
-      watch(weight_spec(layer, group.parts.front()).name);
+      const auto between = [&] { watch(weight_spec(layer, group.parts.front()).name); };
+      const ReportingExecutor pool(pool_, between);
+      between();
       const auto bias = specs_.find(layer_tensor_name(layer, concat(group.maker, ".bias")));
       const InputMaker maker(maker_spec, bias == specs_.end() ? nullptr : &bias->second,
                              group.inputs, config_.head_dim);
-      scales = find_scales(layer, group, maker, *magnitudes, statistics);
+      scales = find_scales(layer, group, maker, *magnitudes, statistics, pool);
       if (scales->exponent != 0) {
         apply(maker, scales->scales);
         divide_inputs(statistics, scales->scales);
       }
     }
+    const double searching = seconds_since(start) / static_cast<double>(group.parts.size());
     for (std::size_t i = 0; i < group.parts.size(); ++i) {
       const TensorSpec& spec = weight_spec(layer, group.parts[i]);
       watch(spec.name);
-      quantize_tensor(spec, statistics, scales ? &*scales : nullptr, i, watch);
+      quantize_tensor(spec, statistics, scales ? &*scales : nullptr, i, searching, watch);
     }
     // A norm's outputs are made anew.
     if (!scales || scales->exponent == 0 || maker_spec.role == TensorRole::Vector) return {};
@@ -96,10 +100,17 @@ class GroupQuantizer {
   [[nodiscard]] CalibratedTensors take() { return std::exchange(result_, {}); }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  [[nodiscard]] static double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
+
   [[nodiscard]] ChannelScales find_scales(Index layer, const InputGroup& group,
                                           const InputMaker& maker,
                                           const Eigen::VectorXd& magnitudes,
-                                          const InputStatistics& statistics) const {
+                                          const InputStatistics& statistics,
+                                          ExecutorRef pool) const {
     std::vector<LinearOnGrid> linears;
     for (const std::string_view part : group.parts) {
       const TensorSpec& spec = weight_spec(layer, part);
@@ -107,7 +118,7 @@ class GroupQuantizer {
       linears.push_back({tensors_.source(spec), recipe_.find(spec.name)->format});
     }
     return search_channel_scales(linears, statistics.hessian, maker.shared(magnitudes),
-                                 maker.limits(quantized_, pool_), pool_);
+                                 maker.limits(quantized_, pool), pool);
   }
 
   /// Divides the inputs where they are made.
@@ -123,12 +134,12 @@ class GroupQuantizer {
   }
 
   /// `scales`, or null, are those of the tensor's inputs; it is number `place` of their Linears.
+  /// `searching` are the seconds that its share of their search took.
   void quantize_tensor(const TensorSpec& spec, const InputStatistics& statistics,
-                       const ChannelScales* scales, std::size_t place,
+                       const ChannelScales* scales, std::size_t place, double searching,
                        FunctionRef<void(std::string_view)> watch) {
     const RecipeRule* rule = recipe_.find(spec.name);
     if (rule == nullptr) return;
-    using Clock = std::chrono::steady_clock;
     const Clock::time_point start = Clock::now();
     const WeightSource source = scales == nullptr
                                     ? tensors_.source(spec)
@@ -141,13 +152,15 @@ class GroupQuantizer {
           if constexpr (CalibratedQuantizer<Q>) {
             CalibratedMatrix result =
                 method.quantize(source, rule->format, statistics, pool, kernels_);
-            const std::chrono::duration<double> seconds = Clock::now() - start;
+            CalibrationReport& report = result.report;
             if (scales != nullptr) {
-              result.report.exponent = scales->exponent;
-              result.report.nearest_error = scales->plain_errors[place];
+              report.exponent = scales->exponent;
+              // Errors with damping are of another measure than those of the search.
+              const bool same_measure = report.errors_known() && report.damping == 0;
+              if (same_measure) report.nearest_error = scales->plain_errors[place];
             }
-            result_.reports.push_back(
-                {spec.name, std::string(Q::name), rule->format, result.report, seconds.count()});
+            result_.reports.push_back({spec.name, std::string(Q::name), rule->format, report,
+                                       searching + seconds_since(start)});
             matrix = std::move(result.matrix);
           } else {
             matrix = method.quantize(source, rule->format, pool);

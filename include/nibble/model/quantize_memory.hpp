@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -29,9 +30,10 @@ class QuantizeMemory {
                  const CalibrationText* text, int threads,
                  const std::optional<BitBudget>& budget = std::nullopt)
       : config_(config), text_(text), threads_(threads) {
+    cross_ = calibration_needs(config, recipe).cross ||
+             (budget && calibration_needs(budget->method).cross);
     const auto note_method = [&](const AnyQuantizer& method) {
       calibrated_ = calibrated_ || is_calibrated(method);
-      cross_ = cross_ || calibration_needs(method).cross;
     };
     for (const TensorSpec& spec : tensor_specs(config)) {
       if (spec.role == TensorRole::Vector) continue;
@@ -63,16 +65,12 @@ class QuantizeMemory {
       peak = std::max(peak, size.quantized);  // writing: one tensor at a time
     }
     if (calibrated_) peak = std::max(peak, calibration(on_disk));
-    return peak + fixed_bytes;
+    return peak + text_bytes() + fixed_bytes;
   }
 
   /// Of `evaluate`, with what was written and the float model as its reference, in float32.
   [[nodiscard]] std::uint64_t evaluation(Index window) const {
-    const Index chunk = std::min(window, Index{256});
-    const Index pages = 2 * config_.layers * config_.kv_heads * config_.head_dim;
-    const Index each = config_.vocab_size + 8 * config_.hidden_size + 4 * config_.intermediate_size;
-    return float_weights() + fixed_bytes +
-           bytes(2 * (round_up(window, page_positions) * pages + chunk * each), sizeof(float));
+    return float_weights() + text_bytes() + fixed_bytes + 2 * running(window);
   }
 
  private:
@@ -96,6 +94,20 @@ class QuantizeMemory {
     return weights;
   }
 
+  [[nodiscard]] std::uint64_t text_bytes() const noexcept {
+    return text_ == nullptr ? 0 : text_->tokens.capacity() * sizeof(TokenId);
+  }
+
+  /// Of a model that runs sequences of `window` tokens, some of them at a time, beside its weights:
+  /// keys and values, scratch and logits.
+  [[nodiscard]] std::uint64_t running(Index window) const {
+    const Index pages = 2 * config_.layers * config_.kv_heads * config_.head_dim;
+    const Index each = config_.vocab_size + 8 * config_.hidden_size + 4 * config_.intermediate_size;
+    return bytes(
+        round_up(window, page_positions) * pages + std::min(window, TensorProbe::chunk) * each,
+        sizeof(float));
+  }
+
   /// Of `choose_formats`, with so many windows of the text for output errors and so many tokens
   /// for KL divergences, at most.
   [[nodiscard]] std::uint64_t choosing(Index samples, Index probe_tokens) const {
@@ -104,10 +116,14 @@ class QuantizeMemory {
     for (Index layer = 0; layer < config_.layers; ++layer) {
       peak = std::max(peak, stream(windows, false) + layer_peak(layer, false));
     }
-    const Index tokens = std::min(probe_tokens, text_->window);
-    const Index pages = 2 * config_.layers * config_.kv_heads * config_.head_dim;
-    const Index each = 2 * config_.vocab_size + pages;
-    return std::max(peak, float_weights() + bytes(tokens * each, sizeof(float)));
+    peak += bytes(windows * text_->window, sizeof(TokenId));
+    const Index tokens = std::min(probe_tokens, text_->windows() * text_->window);
+    std::uint64_t rounded = 0;
+    for (const auto& [name, size] : sizes_) rounded = std::max(rounded, size.quantized);
+    const std::uint64_t probing = float_weights() + rounded +
+                                  running(std::min(tokens, text_->window)) +
+                                  bytes(2 * tokens * config_.vocab_size, sizeof(float));
+    return std::max(peak, probing);
   }
 
   [[nodiscard]] std::uint64_t calibration(bool on_disk) const {
@@ -196,8 +212,15 @@ struct MemoryPlan {
   if (!budget || in_memory <= *budget) return {in_memory, false};
   const std::uint64_t on_disk = memory.peak(true);
   if (on_disk <= *budget) return {on_disk, true};
-  fail("memory budget of ", *budget, " bytes: quantizing takes ", in_memory, " bytes, or ", on_disk,
-       " with activations on disk; shorter windows take less");
+  const auto megabytes = [](std::uint64_t count) {
+    return concat(std::round(static_cast<double>(count) / 1e4) / 100, " MB");
+  };
+  const std::string on_disk_too =
+      on_disk == in_memory ? std::string()
+                           : concat(", or ", megabytes(on_disk),
+                                    " with activations on disk; shorter windows take less");
+  fail("memory budget of ", megabytes(*budget), ": quantizing takes ", megabytes(in_memory),
+       on_disk_too);
 }
 
 }  // namespace nibble

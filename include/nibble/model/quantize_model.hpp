@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -101,6 +103,20 @@ struct QuantizeFolderOptions {
   std::optional<BitBudget> budget = std::nullopt;
 };
 
+/// Thrown in the place of an error where what was finished before stays for the next call.
+class UnfinishedError : public Error {
+ public:
+  UnfinishedError(std::string_view reason, std::filesystem::path kept)
+      : Error(concat(reason, "; what is finished is in ", path_text(kept))),
+        kept_(std::move(kept)) {}
+
+  /// The folder that stays.
+  [[nodiscard]] const std::filesystem::path& kept() const noexcept { return kept_; }
+
+ private:
+  std::filesystem::path kept_;
+};
+
 /// What quantize_folder wrote.
 struct QuantizedFolder {
   Recipe recipe;                         // with the rules for the formats that were chosen
@@ -116,7 +132,8 @@ struct QuantizedFolder {
 /// nibble's quantization_config, recipe.json, model.safetensors in the packed layout, and the
 /// tokenizer's and generation files as they were. Finished layers are on disk, and one tensor is in
 /// memory at a time, or one layer where it is calibrated. The folder appears when it is complete.
-/// Throws as `quantize_model`, `choose_formats`, AtomicDirectory, `plan_memory` and LayerFiles.
+/// Throws as `quantize_model`, `choose_formats`, AtomicDirectory, `plan_memory` and LayerFiles; any
+/// Error but Cancelled as UnfinishedError where finished layers stay.
 inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& recipe,
                                        const std::filesystem::path& out, Existing existing,
                                        ExecutorRef pool, const Progress& progress = {},
@@ -157,31 +174,43 @@ inline QuantizedFolder quantize_folder(const ModelFolder& model, const Recipe& r
   } else if (text != nullptr) {
     layers.emplace(folder->path() / "layers", nlohmann::json::object(), specs, pool);
   }
-  if (options.budget) {
-    result.choice = quantize_detail::choose_once(*layers, model, recipe, *text, *options.budget,
-                                                 pool, progress, kernels);
-    result.recipe = result.choice->recipe;
+  const auto finish = [&] {
+    if (options.budget) {
+      result.choice = quantize_detail::choose_once(*layers, model, recipe, *text, *options.budget,
+                                                   pool, progress, kernels);
+      result.recipe = result.choice->recipe;
+    }
+    if (layers) {
+      result.resumed_layers = layers->finished();
+      layers->require_recipe(result.recipe);
+      calibrate(model.config(), floats, result.recipe, text, pool, progress, kernels, *layers,
+                result.memory.activations_on_disk ? layers->folder() : std::filesystem::path());
+      result.reports = layers->tensors().reports;
+      if (!folder) folder.emplace(out, existing);
+    }
+    {
+      const QuantizedTensors tensors(floats, result.recipe,
+                                     layers ? layers->tensors() : CalibratedTensors{});
+      const PackedCheckpoint checkpoint(specs, tensors);
+      checkpoint.write(folder->path() / "model.safetensors", pool, progress);
+      result.file_size = checkpoint.file_size();
+      result.bits_per_weight = checkpoint.bits_per_weight();
+    }
+    quantize_detail::write_companions(model, result.recipe, folder->path());
+    const bool inside = layers && !options.resumable;
+    if (inside) layers->remove();
+    folder->commit();
+    if (layers && !inside) layers->remove();
+  };
+  try {
+    finish();
+  } catch (const Cancelled&) {
+    throw;
+  } catch (const std::exception& error) {
+    if (!layers || !options.resumable || !layers->is_kept()) throw;
+    const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+    throw UnfinishedError(memory ? "out of memory" : error.what(), layers->folder());
   }
-  if (layers) {
-    result.resumed_layers = layers->finished();
-    calibrate(model.config(), floats, result.recipe, text, pool, progress, kernels, *layers,
-              result.memory.activations_on_disk ? layers->folder() : std::filesystem::path());
-    result.reports = layers->tensors().reports;
-    if (!folder) folder.emplace(out, existing);
-  }
-  {
-    const QuantizedTensors tensors(floats, result.recipe,
-                                   layers ? layers->tensors() : CalibratedTensors{});
-    const PackedCheckpoint checkpoint(specs, tensors);
-    checkpoint.write(folder->path() / "model.safetensors", pool, progress);
-    result.file_size = checkpoint.file_size();
-    result.bits_per_weight = checkpoint.bits_per_weight();
-  }
-  quantize_detail::write_companions(model, result.recipe, folder->path());
-  const bool inside = layers && !options.resumable;
-  if (inside) layers->remove();
-  folder->commit();
-  if (layers && !inside) layers->remove();
   return result;
 }
 

@@ -25,6 +25,7 @@ namespace nibble {
     json["nearest_error"] = report.calibration.nearest_error;
     json["nearest_rows"] = report.calibration.nearest_rows;
     json["damping"] = report.calibration.damping;
+    json["relative_damping"] = report.calibration.relative_damping;
     json["exponent"] = report.calibration.exponent;
     json["seconds"] = report.seconds;
     array.push_back(std::move(json));
@@ -51,6 +52,7 @@ namespace nibble {
                        {.error = number("error"),
                         .nearest_error = number("nearest_error"),
                         .damping = number("damping"),
+                        .relative_damping = number("relative_damping"),
                         .exponent = number("exponent"),
                         .nearest_rows = json_field<Index>(json, "nearest_rows", where)},
                        number("seconds")});

@@ -11,6 +11,7 @@
 
 #include <nibble/core/fingerprint.hpp>
 #include <nibble/core/progress.hpp>
+#include <nibble/core/version.hpp>
 #include <nibble/io/sharded_safetensors.hpp>
 #include <nibble/kernels/kernel_table.hpp>
 #include <nibble/model/budget_json.hpp>
@@ -29,7 +30,8 @@ namespace nibble {
 
 /// An object with a field for each thing that could differ: the model, its weights' every byte
 /// included, the windows of the text, the recipe and the budget for what it leaves open, the
-/// layout's version and the instruction set. Throws Cancelled.
+/// layout's version, the instruction set, and the version of what picks the codes. Throws
+/// Cancelled.
 [[nodiscard]] inline nlohmann::json run_fingerprint(const ModelFolder& model, const Recipe& recipe,
                                                     const std::optional<BitBudget>& budget,
                                                     const CalibrationText& text,
@@ -58,7 +60,8 @@ namespace nibble {
           {"recipe", recipe_to_json(recipe)},
           {"budget", budget ? budget_to_json(*budget) : nlohmann::json("none")},
           {"layout version", layout_version},
-          {"instruction set", std::string(kernels.isa)}};
+          {"instruction set", std::string(kernels.isa)},
+          {"version of nibble", concat(library_version, ", quantizers ", quantizers_revision)}};
 }
 
 }  // namespace nibble

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <vector>
@@ -24,8 +24,10 @@ namespace allocate_bits_detail {
 /// The corners of the lower convex hull of a matrix's costs, from the fewest bytes to the least
 /// loss: indices. Each corner gains less for a byte than the one before.
 [[nodiscard]] inline std::vector<std::size_t> lower_hull(std::span<const FormatCost> costs) {
-  std::vector<std::size_t> order(costs.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < costs.size(); ++i) {
+    if (std::isfinite(costs[i].loss)) order.push_back(i);
+  }
   std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
     return costs[a].bytes != costs[b].bytes ? costs[a].bytes < costs[b].bytes
                                             : costs[a].loss < costs[b].loss;
@@ -52,11 +54,12 @@ namespace allocate_bits_detail {
 }  // namespace allocate_bits_detail
 
 /// For each matrix, given its costs in one format after the other (at least one), the format that
-/// it gets: all together take `budget` bytes at most. The multiple-choice knapsack problem by
-/// Lagrangian relaxation: every matrix starts with the fewest bytes, and whatever gains most for a
-/// byte comes next, along the lower convex hulls; in the end what is left of the budget is spent on
-/// single steps that still fit. The result is at most one step of one matrix off the optimum.
-/// Throws Error where even the fewest bytes are too many.
+/// it gets, none of infinite loss: all together take `budget` bytes at most. The multiple-choice
+/// knapsack problem by Lagrangian relaxation: every matrix starts with the fewest bytes, and
+/// whatever gains most for a byte comes next, along the lower convex hulls; in the end what is left
+/// of the budget is spent on single steps that still fit. The result is at most one step of one
+/// matrix off the optimum. Throws Error where even the fewest bytes are too many, or a matrix has
+/// only infinite losses.
 ///
 /// Source: Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers" (1988).
 [[nodiscard]] inline std::vector<std::size_t> allocate_bits(
@@ -66,6 +69,7 @@ namespace allocate_bits_detail {
   std::uint64_t used = 0;
   for (const std::vector<FormatCost>& costs : matrices) {
     hulls.push_back(allocate_bits_detail::lower_hull(costs));
+    if (hulls.back().empty()) fail("matrix ", choice.size(), " has no format of finite loss");
     choice.push_back(hulls.back().front());
     used += costs[choice.back()].bytes;
   }

@@ -134,7 +134,8 @@ class Quantization {
       reports[static_cast<std::size_t>(tile)] =
           quantize_rows(tile * tile_rows, std::min(tile_rows, source_.rows - tile * tile_rows));
     });
-    CalibrationReport total{.damping = factor_.damping};
+    CalibrationReport total{.damping = factor_.damping,
+                            .relative_damping = factor_.relative_damping};
     for (const CalibrationReport& report : reports) {
       total.error += report.error;
       total.nearest_error += report.nearest_error;

@@ -21,9 +21,10 @@ namespace nibble {
 /// H^-1 = M^T M. GPTQ takes the inputs from the last to the first: an error e at input k (in units
 /// of M(k, k)) moves each input i < k by -e M(k, i).
 struct HessianFactor {
-  std::vector<Index> order;  // the input at each place; the last is quantized first
-  Eigen::MatrixXd halves;    // L below the diagonal, M^T on and above it: read column by column
-  double damping = 0;        // that was added to the diagonal
+  std::vector<Index> order;     // the input at each place; the last is quantized first
+  Eigen::MatrixXd halves;       // L below the diagonal, M^T on and above it: read column by column
+  double damping = 0;           // that was added to the diagonal
+  double relative_damping = 0;  // the same over the diagonal's mean
 };
 
 /// Places whose products are taken together.
@@ -146,11 +147,13 @@ inline void invert_in_place(Eigen::MatrixXd& halves, ExecutorRef pool, const Ker
     const KernelTable& kernels = nibble::kernels<>()) {
   const Index size = hessian.rows();
   const double mean = hessian.diagonal().mean();
-  HessianFactor factor{std::move(order), {}, 0};
+  HessianFactor factor;
+  factor.order = std::move(order);
   for (double relative = std::max(damping, 1e-6), last = 0; last < 1;
        last = relative, relative = std::min(10 * relative, 1.0)) {
     // Inputs that were all zero leave no other way to scale the identity.
     factor.damping = mean > 0 ? relative * mean : 1;
+    factor.relative_damping = relative;
     factor.halves.resize(size, size);
     pool.run(size, [&](Index place, int) {
       const double* column = hessian.col(factor.order[static_cast<std::size_t>(place)]).data();

@@ -44,6 +44,10 @@ concept Quantizer = std::default_initializable<Q> &&
 /// Any quantizer; a new one is a new alternative here.
 using AnyQuantizer = std::variant<RoundToNearest, Awq, Gptq, Best>;
 
+/// Counts the changes after which a quantizer picks other codes than it did, or a calibration or
+/// bit budget other formats: what an interrupted run has finished is gone on with in one revision.
+inline constexpr int quantizers_revision = 1;
+
 /// Whether a quantizer needs a calibration.
 [[nodiscard]] inline bool is_calibrated(const AnyQuantizer& quantizer) {
   return std::visit([]<class Q>(const Q&) { return CalibratedQuantizer<Q>; }, quantizer);
