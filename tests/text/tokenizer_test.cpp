@@ -62,7 +62,9 @@ TEST_CASE("a larger tokenizer gives the reference ids, and a book survives") {
 
 TEST_CASE("the first tokens of a text are those of the whole") {
   const auto tokenizer = Tokenizer::load(source_path("examples/models/novella-5m/tokenizer.json"));
-  std::string text = read_text_file(source_path("examples/texts/treasure_island.txt"));
+  const std::string chapter = read_text_file(source_path("examples/texts/treasure_island.txt"));
+  std::string text;
+  for (int i = 0; i < 6; ++i) text += chapter;
   for (const char* between : {"", "\xc3\xa9"}) {  // with odd places of characters, too
     text.insert(0, between);
     const Ids all = tokenizer.encode(text);
@@ -76,10 +78,8 @@ TEST_CASE("the first tokens of a text are those of the whole") {
   }
   // So many bytes to a token that the first part is too short.
   std::string wide;
-  for (int i = 0; i < 3000; ++i) wide += "   \n                                                  ";
-  const Ids all = tokenizer.encode(wide + text);
-  const Ids first = encode_first(tokenizer, wide + text, 300);
-  CHECK(Ids(all.begin(), all.begin() + 300) == first);
+  for (int i = 0; i < 20'000; ++i) wide += "<|begin_of_text|>";
+  CHECK(encode_first(tokenizer, wide, 9'000).size() == 9'000);
   CHECK(encode_first(tokenizer, "", 5) == tokenizer.encode(""));
 }
 
