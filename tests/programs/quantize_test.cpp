@@ -215,7 +215,7 @@ TEST_CASE("an interrupted calibration goes on, or begins anew on request") {
   const std::string model = shallow_model(scratch);
   const std::string out = scratch / "out";
   const auto arguments = [&](const char* samples, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> all{model, out, "--format", "int2", "--method", "awq", "--json"};
+    std::vector<std::string> all{model, out, "--format", "int2", "--method", "gptq", "--json"};
     all.insert(all.end(), {"--calibration", shipped_text(), "--window", "64"});
     all.insert(all.end(), {"--samples", samples});
     all.insert(all.end(), more.begin(), more.end());

@@ -111,7 +111,7 @@ inline void divide_inputs(InputStatistics& statistics, std::span<const float> sc
 namespace channel_scales_detail {
 
 /// Rows that are rounded together, with every candidate.
-inline constexpr Index tile_rows = 8;
+inline constexpr Index trial_rows = 8;
 
 /// For each of `candidates` the squared output error of rows [first, first + count) of a Linear
 /// whose columns are multiplied by the candidate's scales, rounded to nearest, and divided by the
@@ -176,7 +176,7 @@ template <GridFormat F>
                                                          const Eigen::VectorXd& magnitudes,
                                                          const ScaleLimits& limits,
                                                          ExecutorRef pool) {
-  using channel_scales_detail::tile_rows;
+  using channel_scales_detail::trial_rows;
   constexpr int steps = 20;
   std::vector<std::vector<float>> candidates;
   for (int step = 0; step <= steps; ++step) {
@@ -190,7 +190,7 @@ template <GridFormat F>
   std::vector<Task> tasks;
   for (std::size_t linear = 0; linear < linears.size(); ++linear) {
     assert(linears[linear].source.cols == hessian.cols());
-    for (Index first = 0; first < linears[linear].source.rows; first += tile_rows) {
+    for (Index first = 0; first < linears[linear].source.rows; first += trial_rows) {
       tasks.push_back({linear, first});
     }
   }
@@ -198,7 +198,7 @@ template <GridFormat F>
   pool.run(static_cast<Index>(tasks.size()), [&](Index i, int) {
     const Task& task = tasks[static_cast<std::size_t>(i)];
     const WeightSource& source = linears[task.linear].source;
-    const Index count = std::min(tile_rows, source.rows - task.first);
+    const Index count = std::min(trial_rows, source.rows - task.first);
     std::visit(
         [&]<class F>(const F& format) {
           if constexpr (GridFormat<F>) {

@@ -46,8 +46,6 @@ class Gram {
     sums_ = AlignedBuffer(static_cast<std::size_t>(sums) * sizeof(double));
   }
 
-  [[nodiscard]] Index tokens() const noexcept { return tokens_; }
-
   /// Adds X^T X for x, [tokens][cols].
   void add(const float* x, Index tokens, ExecutorRef pool) { add(x, x, tokens, pool); }
 
@@ -58,7 +56,6 @@ class Gram {
       const Index count = std::min(block_tokens, tokens - first);
       add_block(x + first * cols_, y + first * cols_, count, pool);
     }
-    tokens_ += tokens;
   }
 
   /// The sums, [channel of X][channel of Y], both halves; the object is then empty.
@@ -134,7 +131,6 @@ class Gram {
   Index cols_;
   Index width_;  // channels of Y in a tile
   const KernelTable* kernels_;
-  Index tokens_ = 0;
   std::vector<Task> tasks_;
   AlignedBuffer sums_;    // float64: of each task
   AlignedBuffer panels_;  // of x: [panels()][tokens][16]
