@@ -164,6 +164,24 @@ struct Options {
   }
 };
 
+/// Bytes that the tokenizer takes for the first tokens of a file.
+std::uint64_t encoding_memory(const std::string& file, Index tokens) {
+  constexpr std::uint64_t for_each_byte = 14;
+  const std::uint64_t part = encode_first_bytes(static_cast<std::size_t>(tokens));
+  return for_each_byte * std::min<std::uint64_t>(part, MappedFile::open(file)->bytes().size());
+}
+
+/// The first `count` tokens of a file. Throws Error where it takes more than the memory budget to
+/// encode them.
+std::vector<TokenId> read_tokens(const Options& options, const ModelFolder& model,
+                                 const std::string& file, Index count) {
+  const std::uint64_t needed = encoding_memory(file, count);
+  if (options.memory_budget && needed > *options.memory_budget) {
+    fail(file, ": encoding it takes ", megabytes(needed), " MB, beyond --memory-budget");
+  }
+  return encode_file(model, file, count);
+}
+
 /// The text to calibrate on, where a method of the recipe or the budget wants one.
 std::optional<CalibrationText> calibration_text(const Options& options, const Recipe& recipe,
                                                 const std::optional<BitBudget>& budget,
@@ -185,7 +203,8 @@ std::optional<CalibrationText> calibration_text(const Options& options, const Re
          model.config().max_positions);
   }
   const Index most = std::numeric_limits<Index>::max() / text.window;
-  text.tokens = encode_file(model, options.calibration, std::min(text.samples, most) * text.window);
+  text.tokens =
+      read_tokens(options, model, options.calibration, std::min(text.samples, most) * text.window);
   if (text.windows() == 0) {
     fail(path_text(options.calibration), ": holds ", text.tokens.size(),
          " tokens, less than a window of ", text.window, " (--window)");
@@ -219,7 +238,7 @@ std::optional<EvaluationText> evaluation_text(const Options& options, const Mode
   if (options.evaluate.empty()) return std::nullopt;
   const Index window = std::min(Index{1024}, model.config().max_positions);
   EvaluationText text{{}, {window, options.evaluate_windows}};
-  text.tokens = encode_file(model, options.evaluate, evaluation_tokens(options, window));
+  text.tokens = read_tokens(options, model, options.evaluate, evaluation_tokens(options, window));
   if (static_cast<Index>(text.tokens.size()) <= window) {
     fail(path_text(options.evaluate), ": holds ", text.tokens.size(), " tokens, a window of ",
          window, " takes one more than that");
@@ -240,24 +259,22 @@ Evaluation evaluate_result(const Options& options, const EvaluationText& text,
   return evaluate(subject, &reference, text.tokens, text.options, pool, console.progress());
 }
 
+/// Bytes of the text that the result is measured on.
+std::uint64_t held_bytes(const std::optional<EvaluationText>& text) {
+  return text ? text->tokens.capacity() * sizeof(TokenId) : 0;
+}
+
 /// What the budget leaves beside so many bytes.
 std::optional<std::uint64_t> budget_beside(const Options& options, std::uint64_t held) {
   if (!options.memory_budget) return std::nullopt;
   return *options.memory_budget - std::min(held, *options.memory_budget);
 }
 
-/// Bytes that the tokenizer takes for the first tokens of a file.
-std::uint64_t encoding_memory(const std::string& file, Index tokens) {
-  constexpr std::uint64_t for_each_byte = 14;
-  const std::uint64_t part = encode_first_bytes(static_cast<std::size_t>(tokens));
-  return for_each_byte * std::min<std::uint64_t>(part, MappedFile::open(file)->bytes().size());
-}
-
 /// The predicted peak of memory, all in all. Throws Error where the budget is too small.
 MemoryPlan plan(const Options& options, const QuantizeMemory& memory,
                 const std::optional<CalibrationText>& text,
                 const std::optional<EvaluationText>& evaluation) {
-  const std::uint64_t held = evaluation ? evaluation->tokens.capacity() * sizeof(TokenId) : 0;
+  const std::uint64_t held = held_bytes(evaluation);
   MemoryPlan plan = plan_memory(memory, budget_beside(options, held));
   plan.peak += held;
   if (text) {
@@ -325,9 +342,9 @@ void quantize(const Options& options) {
   console.banner(concat(banner(model, pool), ", at most ", megabytes(memory.peak), " MB of memory",
                         memory.activations_on_disk ? ", with activations on disk" : ""));
   const Stopwatch stopwatch;
-  const std::uint64_t held = to_evaluate ? to_evaluate->tokens.capacity() * sizeof(TokenId) : 0;
-  const QuantizedFolder result = write_folder(options, model, recipe, budget, text,
-                                              budget_beside(options, held), pool, console);
+  const QuantizedFolder result =
+      write_folder(options, model, recipe, budget, text,
+                   budget_beside(options, held_bytes(to_evaluate)), pool, console);
   const double seconds = stopwatch.seconds();
   console.show_banner();
   if (result.resumed_layers > 0) {

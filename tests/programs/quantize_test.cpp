@@ -202,6 +202,8 @@ TEST_CASE("what a budget cannot be is refused, and nothing is left behind") {
   refused({"--budget-size", "4M", "--budget-bpw", "3", "--calibration", text}, "--budget-bpw");
   refused({"--format", "int4", "--memory-budget", "1M"}, "memory budget of 1 MB: ");
   refused({"--format", "int4", "--memory-budget", "0.5MiB"}, "memory budget of 0.52 MB: ");
+  refused({"--format", "int4", "--memory-budget", "0.1M", "--evaluate", text},
+          "treasure_island.txt: encoding it takes 0.78 MB, beyond --memory-budget");
   for (const char* size : {"lots", "5 G", "1.5X", "1e30"}) {
     refused({"--format", "int4", "--memory-budget", size}, "expected a size such as 500M");
   }
