@@ -47,10 +47,11 @@ class Calibration {
                                config.vocab_size, config.hidden_size};
     const RecipeRule* rule = recipe.find(embedding.name);
     const AnyMatrix exact = tensors.matrix(embedding, pool);
-    stream_.emplace(
-        config,
-        Embedding(rule == nullptr ? exact : quantize_plain(*rule, tensors.source(embedding), pool)),
-        text, pool, kernels, scratch);
+    stream_.emplace(config,
+                    Embedding(rule == nullptr ? exact
+                                              : quantize_matrix(tensors.source(embedding),
+                                                                rule->format, rule->method, pool)),
+                    text, pool, kernels, scratch);
     const bool cross = std::ranges::any_of(recipe.rules, [](const RecipeRule& r) {
       return !r.keep && calibration_needs(r.method).cross;
     });

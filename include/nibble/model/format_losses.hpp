@@ -29,8 +29,7 @@ namespace nibble {
 /// Sums of products of inputs, [cols][cols], as a Linear, so that the kernels multiply with them.
 [[nodiscard]] inline Linear hessian_linear(const Eigen::MatrixXd& hessian, ExecutorRef pool) {
   const Matrix weights = hessian.cast<float>();
-  return Linear(
-      RoundToNearest{}.quantize(weight_source("hessian", weights), Float32Format{}, pool));
+  return Linear(round_to_nearest(weight_source("hessian", weights), Float32Format{}, pool));
 }
 
 /// Squared changes of a Linear's outputs, (Q - W) H (Q - W)^T summed over outputs, where `rounded`
@@ -99,8 +98,8 @@ namespace nibble {
         const WeightSource source = tensors.source(spec);
         for (const AnyFormat& format : formats) {
           report(progress, "output errors", done, steps);
-          errors[spec.name].push_back(output_error(
-              source, RoundToNearest{}.quantize(source, format, pool), hessian, kernels, pool));
+          errors[spec.name].push_back(
+              output_error(source, round_to_nearest(source, format, pool), hessian, kernels, pool));
         }
       }
     });
@@ -128,7 +127,7 @@ class TensorProbe {
   /// not finite.
   [[nodiscard]] double kl_divergence(const TensorSpec& spec, const AnyFormat& format) {
     TensorOverlay rounded(&floats_);
-    rounded.replace(spec.name, RoundToNearest{}.quantize(tensors_.source(spec), format, pool_));
+    rounded.replace(spec.name, round_to_nearest(tensors_.source(spec), format, pool_));
     const Matrix found = logits(rounded);
     std::vector<double> divergences(tokens_.size());
     pool_.run(found.rows(), [&](Index token, int) {
