@@ -93,8 +93,12 @@ function(nibble_dispatch_isa tag)
 endfunction()
 
 # nibble_dispatch_search(<tag> <base> [<feature>...]) adds the search kernels of simd::<tag>, which
-# go with the kernels of simd::<base> and those after it.
+# go with the kernels of simd::<base> and those after it, if <base> is there.
 function(nibble_dispatch_search tag base)
+  get_target_property(tags nibble_dispatch NIBBLE_ISA_TAGS)
+  if(NOT base IN_LIST tags)
+    return()
+  endif()
   nibble_dispatch_object(nibble_dispatch_search_${tag} search_table.cpp ${tag} condition ${ARGN})
   if(condition)
     set_property(
