@@ -16,8 +16,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include <nibble/core/thread_pool.hpp>
 #include <nibble/dispatch/dispatch.hpp>
-#include <nibble/nibble.hpp>
+#include <nibble/model/decoder.hpp>
+#include <nibble/model/model_folder.hpp>
+#include <nibble/model/packed_checkpoint.hpp>
+#include <nibble/model/quantized_tensors.hpp>
 
 #include "common/available_memory.hpp"
 #include "common/console.hpp"

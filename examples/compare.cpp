@@ -11,7 +11,12 @@
 
 #include <CLI/CLI.hpp>
 
-#include <nibble/nibble.hpp>
+#include <nibble/core/thread_pool.hpp>
+#include <nibble/io/output_file.hpp>
+#include <nibble/model/evaluate.hpp>
+#include <nibble/model/model_folder.hpp>
+#include <nibble/model/packed_checkpoint.hpp>
+#include <nibble/model/quantized_tensors.hpp>
 
 #include "common/available_memory.hpp"
 #include "common/console.hpp"

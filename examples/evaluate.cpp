@@ -7,7 +7,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include <nibble/nibble.hpp>
+#include <nibble/core/thread_pool.hpp>
+#include <nibble/model/evaluate.hpp>
+#include <nibble/model/model_folder.hpp>
+#include <nibble/model/packed_checkpoint.hpp>
 
 #include "common/console.hpp"
 #include "common/options.hpp"

@@ -8,7 +8,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include <nibble/nibble.hpp>
+#include <nibble/core/thread_pool.hpp>
+#include <nibble/model/generate.hpp>
+#include <nibble/model/model_folder.hpp>
+#include <nibble/text/stream_decoder.hpp>
 
 #include "common/console.hpp"
 #include "common/options.hpp"

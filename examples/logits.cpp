@@ -9,7 +9,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include <nibble/nibble.hpp>
+#include <nibble/core/thread_pool.hpp>
+#include <nibble/io/safetensors_writer.hpp>
+#include <nibble/model/decoder.hpp>
+#include <nibble/model/model_folder.hpp>
 
 #include "common/console.hpp"
 #include "common/options.hpp"

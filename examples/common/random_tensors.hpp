@@ -28,7 +28,7 @@ namespace nibble::example {
   for (Index i = 0; i < weights.size(); ++i) {
     weights.data()[i] = static_cast<float>((2 * random.uniform() - 1) * largest);
   }
-  return RoundToNearest{}.quantize(weight_source("random", weights), format, pool);
+  return round_to_nearest(weight_source("random", weights), format, pool);
 }
 
 /// A matrix whose panels are those of another one of the same format and number of columns, in

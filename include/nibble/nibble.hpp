@@ -31,6 +31,7 @@
 #include <nibble/quantize/allocate_bits.hpp>
 #include <nibble/quantize/gram.hpp>
 #include <nibble/quantize/grids.hpp>
+#include <nibble/quantize/quantize_matrix.hpp>
 #include <nibble/quantize/quantizers.hpp>
 #include <nibble/quantize/round_to_nearest.hpp>
 

@@ -2,6 +2,9 @@
 # program takes the best that the CPU runs.
 include(CheckCXXCompilerFlag)
 
+set(NIBBLE_DISPATCH_ISAS "" CACHE STRING
+    "Instruction sets of nibble::dispatch beside generic, as NIBBLE_ISA spells them; empty: all")
+
 set(nibble_dispatch_dir "${PROJECT_SOURCE_DIR}/include/nibble/dispatch")
 set(nibble_dispatch_generated "${PROJECT_BINARY_DIR}/dispatch")
 
@@ -74,8 +77,12 @@ function(nibble_dispatch_object object source tag condition)
   set(${condition} "${questions}" PARENT_SCOPE)
 endfunction()
 
-# nibble_dispatch_isa(<tag> [<feature>...]) adds the kernels of simd::<tag>.
+# nibble_dispatch_isa(<tag> [<feature>...]) adds the kernels of simd::<tag>, if they are wanted.
 function(nibble_dispatch_isa tag)
+  string(TOLOWER ${tag} isa)
+  if(ARGN AND NIBBLE_DISPATCH_ISAS AND NOT isa IN_LIST NIBBLE_DISPATCH_ISAS)
+    return()
+  endif()
   nibble_dispatch_object(nibble_dispatch_${tag} isa_table.cpp ${tag} condition ${ARGN})
   if(condition)
     set_property(
@@ -86,8 +93,12 @@ function(nibble_dispatch_isa tag)
 endfunction()
 
 # nibble_dispatch_search(<tag> <base> [<feature>...]) adds the search kernels of simd::<tag>, which
-# go with the kernels of simd::<base> and those after it.
+# go with the kernels of simd::<base> and those after it, if <base> is there.
 function(nibble_dispatch_search tag base)
+  get_target_property(tags nibble_dispatch NIBBLE_ISA_TAGS)
+  if(NOT base IN_LIST tags)
+    return()
+  endif()
   nibble_dispatch_object(nibble_dispatch_search_${tag} search_table.cpp ${tag} condition ${ARGN})
   if(condition)
     set_property(
@@ -110,6 +121,14 @@ if(nibble_baseline MATCHES "x86-64")
 elseif(nibble_baseline MATCHES "armv8")
   nibble_dispatch_isa(NeonDotprod dotprod)
 endif()
+
+get_target_property(nibble_isa_tags nibble_dispatch NIBBLE_ISA_TAGS)
+foreach(isa IN LISTS NIBBLE_DISPATCH_ISAS)
+  string(TOLOWER "${nibble_isa_tags}" isas)
+  if(NOT isa IN_LIST isas)
+    message(WARNING "NIBBLE_DISPATCH_ISAS: no kernels for '${isa}' here, only for: ${isas}")
+  endif()
+endforeach()
 
 nibble_dispatch_search(Generic Generic)
 if(nibble_baseline MATCHES "x86-64")

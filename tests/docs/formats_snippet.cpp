@@ -12,7 +12,7 @@ TEST_CASE("docs/formats.md: the snippet runs") {
 
   const nibble::AnyFormat format =
       nibble::make_format("int4", {.group_size = 64, .asymmetric = true});
-  const nibble::AnyMatrix packed = nibble::RoundToNearest().quantize(source, format, pool);
+  const nibble::AnyMatrix packed = nibble::round_to_nearest(source, format, pool);
 
   const nibble::ErrorStatistics error = nibble::error_statistics(packed, source);
   std::cout << nibble::describe_format(format) << ": " << packed.bits_per_weight()

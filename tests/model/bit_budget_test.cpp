@@ -54,7 +54,7 @@ TEST_CASE("output errors are the squared changes of outputs") {
   const Eigen::MatrixXd sums = (inputs.transpose() * inputs).cast<double>();
   const Linear hessian = hessian_linear(sums, pool);
   const WeightSource source = weight_source("w", weights);
-  const AnyMatrix rounded = RoundToNearest{}.quantize(source, make_format("int3", {32}), pool);
+  const AnyMatrix rounded = round_to_nearest(source, make_format("int3", {32}), pool);
   const double expected =
       ((rounded.dequantize() - weights).cast<double>() * inputs.cast<double>().transpose())
           .squaredNorm();

@@ -110,8 +110,8 @@ TEST_CASE("AWQ scales, folds and rounds for the inputs that the quantized model 
   InputStatistics statistics{hessian, {}};
   divide_inputs(statistics, scales.scales);
   for (std::size_t i = 0; i < 2; ++i) {  // v has been divided by o's scales since
-    const CalibratedMatrix expected = Awq{}.quantize(
-        scale_columns(linears[i].source, scales.scales), format, statistics, pool, kernels<>());
+    const CalibratedMatrix expected = quantize_awq(scale_columns(linears[i].source, scales.scales),
+                                                   format, statistics, Awq{}, pool);
     const Matrix weights = expected.matrix.dequantize();
     const Matrix difference = found.matrices.at(specs[i].name).dequantize() - weights;
     // The means were added up in another order: a scale may differ in its last bits.
@@ -166,10 +166,10 @@ TEST_CASE("with enough bits a scaled model is the model, whatever its biases and
     const float plain = distance(RoundToNearest{});
     CHECK(distance(Awq{}) < 1.5F * plain);
     Gptq gptq;
-    gptq.options.scaling = true;
+    gptq.scaling = true;
     CHECK(distance(gptq) < 1.5F * plain);
     Best best;
-    best.options.scaling = true;
+    best.scaling = true;
     CHECK(distance(best) < 1.5F * plain);
   }
 }
@@ -203,8 +203,7 @@ TEST_CASE("inputs are scaled only where all that share them, and what makes them
   CHECK(exponent_of(floats, "mlp.gate_proj") == 0);
   CHECK(exponent_of(floats, "mlp.down_proj") == 0);
 
-  const CalibratedTensors unscaled =
-      scaled(model, Recipe::uniform(Awq{{.scaling = false}}, format));
+  const CalibratedTensors unscaled = scaled(model, Recipe::uniform(Awq{.scaling = false}, format));
   CHECK(unscaled.vectors.empty());
   CHECK(exponent_of(unscaled, "self_attn.q_proj") == 0);
 }

@@ -104,8 +104,9 @@ TEST_CASE("a layer is calibrated on what the layers before it, quantized, make o
       CAPTURE(name);
       for (const TensorSpec& spec : tensor_specs(model.config())) {
         if (spec.name != name) continue;
-        const CalibratedMatrix expected = Gptq{}.quantize(
-            model.float_tensors().source(spec), make_format("int3", {32}), {hessian, {}}, pool);
+        const CalibratedMatrix expected =
+            quantize_gptq(model.float_tensors().source(spec), make_format("int3", {32}),
+                          {hessian, {}}, Gptq{}, pool);
         CHECK(expected.matrix.dequantize() == found.matrices.at(name).dequantize());
       }
     }

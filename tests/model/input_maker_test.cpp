@@ -42,8 +42,8 @@ void check_scaling(const ModelFolder& model, const ScaledGroup& group) {
     const InputMaker maker(weight, bias == specs.end() ? nullptr : &bias->second, inputs,
                            config.head_dim);
     if (maker.is_linear()) {
-      plain.replace(weight.name, RoundToNearest().quantize(model.float_tensors().source(weight),
-                                                           AnyFormat(GroupInt<8>{}), pool));
+      plain.replace(weight.name, round_to_nearest(model.float_tensors().source(weight),
+                                                  AnyFormat(GroupInt<8>{}), pool));
     }
     Eigen::VectorXd magnitudes(inputs);
     for (double& each : magnitudes) each = std::exp2(random_floats(random, 1).front());

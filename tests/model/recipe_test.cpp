@@ -169,16 +169,16 @@ TEST_CASE("a method's options are read, written and checked") {
   const Recipe recipe = rule(
       R"("method": "best", "options": {"correction": 0.5, "act_order": false, "refinements": 2})");
   const auto& best = std::get<Best>(recipe.rules[0].method);
-  CHECK(best.options ==
-        GptqOptions{.act_order = false, .search_grids = true, .correction = 0.5, .refinements = 2});
+  CHECK(best ==
+        Gptq{.act_order = false, .search_grids = true, .correction = 0.5, .refinements = 2});
   const Recipe again = parse_recipe(recipe_to_json(recipe), "again");
-  CHECK(std::get<Best>(again.rules[0].method).options == best.options);
-  CHECK(std::get<Gptq>(rule(R"("method": "gptq")").rules[0].method).options == GptqOptions{});
+  CHECK(std::get<Best>(again.rules[0].method) == best);
+  CHECK(std::get<Gptq>(rule(R"("method": "gptq")").rules[0].method) == Gptq{});
 
   const Recipe awq = rule(R"("method": "awq", "options": {"clip": false})");
-  CHECK(std::get<Awq>(awq.rules[0].method).options == AwqOptions{.clip = false});
+  CHECK(std::get<Awq>(awq.rules[0].method) == Awq{.clip = false});
   const Recipe scaled = rule(R"("method": "gptq", "options": {"scaling": true})");
-  CHECK(std::get<Gptq>(scaled.rules[0].method).options == GptqOptions{.scaling = true});
+  CHECK(std::get<Gptq>(scaled.rules[0].method) == Gptq{.scaling = true});
   REQUIRE_ERROR(rule(R"("method": "awq", "options": {"damping": 0.1})"),
                 "method awq has no option \"damping\"");
 

@@ -122,7 +122,7 @@ TEST_CASE("an interrupted quantization goes on and ends with the same bytes") {
 TEST_CASE("scaled inputs are resumed with the same bytes") {
   Subject subject;
   Best best;
-  best.options.scaling = true;
+  best.scaling = true;
   const AnyQuantizer methods[] = {Awq{}, best};
   for (const AnyQuantizer& method : methods) {
     CAPTURE(quantizer_name(method));
@@ -235,7 +235,7 @@ TEST_CASE("layers of another run are neither used nor touched") {
   }
   {
     Subject changed{.out = subject.out};
-    std::get<Gptq>(changed.recipe.rules.back().method).options.damping = 0.02;
+    std::get<Gptq>(changed.recipe.rules.back().method).damping = 0.02;
     refused(changed, "recipe (rule 5)");
   }
 

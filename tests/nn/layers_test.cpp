@@ -24,7 +24,7 @@ Matrix random_weights(test::Random& random, Index rows, Index cols) {
 }
 
 AnyMatrix packed(const Matrix& weights, std::string_view format, ThreadPool& pool) {
-  return RoundToNearest{}.quantize(weight_source("w", weights), make_format(format), pool);
+  return round_to_nearest(weight_source("w", weights), make_format(format), pool);
 }
 
 Exact as_exact(const AnyMatrix& matrix) {

@@ -14,7 +14,7 @@ using Catch::Matchers::ContainsSubstring;
 namespace {
 
 CalibratedMatrix awq(const Matrix& weights, const AnyFormat& format, const Matrix& inputs,
-                     const AwqOptions& options = {}, int threads = 2) {
+                     const Awq& options = {}, int threads = 2) {
   ThreadPool pool(threads);
   return quantize_awq(weight_source("w", weights), format, {test::hessian_of(inputs), {}}, options,
                       pool);
@@ -22,7 +22,7 @@ CalibratedMatrix awq(const Matrix& weights, const AnyFormat& format, const Matri
 
 Matrix rounded(const Matrix& weights, const AnyFormat& format) {
   ThreadPool pool(1);
-  return RoundToNearest().quantize(weight_source("w", weights), format, pool).dequantize();
+  return round_to_nearest(weight_source("w", weights), format, pool).dequantize();
 }
 
 /// The squared change of a row's outputs, by running it.
@@ -105,9 +105,9 @@ TEST_CASE("AWQ's bytes do not depend on the number of threads", "[awq]") {
 }
 
 TEST_CASE("AWQ asks for scales unless told otherwise", "[awq]") {
-  CHECK(Awq().needs().scaling);
-  CHECK_FALSE(Awq{{.scaling = false}}.needs().scaling);
-  CHECK_FALSE(Awq().needs().cross);
+  CHECK(Awq{}.needs().scaling);
+  CHECK_FALSE(Awq{.scaling = false}.needs().scaling);
+  CHECK_FALSE(Awq{}.needs().cross);
 }
 
 TEST_CASE("AWQ takes inputs that are all zero or constant, and refuses what is not finite",

@@ -24,8 +24,7 @@ Matrix random_linear(Index rows, Index cols, unsigned seed) {
 }
 
 CalibratedMatrix gptq(const Matrix& weights, const AnyFormat& format,
-                      const Eigen::MatrixXd& hessian, const GptqOptions& options = {},
-                      int threads = 2) {
+                      const Eigen::MatrixXd& hessian, const Gptq& options = {}, int threads = 2) {
   ThreadPool pool(threads);
   return quantize_gptq(weight_source("w", weights), format, {hessian, {}}, options, pool);
 }
@@ -39,7 +38,7 @@ struct Elimination {
 };
 
 /// As the paper derives it: each input is eliminated from the inverse when its codes are chosen.
-Elimination eliminate(const Eigen::MatrixXd& hessian, const GptqOptions& options) {
+Elimination eliminate(const Eigen::MatrixXd& hessian, const Gptq& options) {
   Elimination elimination{quantization_order(hessian, options.act_order), {}};
   std::reverse(elimination.order.begin(), elimination.order.end());
   Eigen::MatrixXd damped = hessian;
@@ -56,7 +55,7 @@ Elimination eliminate(const Eigen::MatrixXd& hessian, const GptqOptions& options
 /// GPTQ as its paper derives it.
 template <GridFormat F>
 Eigen::MatrixXd reference_weights(const Matrix& weights, const F& format,
-                                  const Elimination& elimination, const GptqOptions& options) {
+                                  const Elimination& elimination, const Gptq& options) {
   using Grid = typename GridOf<F>::Grid;
   const Index rows = weights.rows();
   const Index cols = weights.cols();
@@ -123,7 +122,7 @@ TEST_CASE("GPTQ is the paper's, for every format and shape", "[gptq]") {
     const Matrix weights = random_linear(shape.rows, shape.cols, 1);
     const Eigen::MatrixXd hessian = test::random_hessian(3 * shape.cols, shape.cols, 2);
     for (const bool act_order : {true, false}) {
-      const GptqOptions options{.act_order = act_order};
+      const Gptq options{.act_order = act_order};
       const Elimination elimination = eliminate(hessian, options);
       for (const AnyFormat& any_format : grid_formats()) {
         CAPTURE(shape.rows, shape.cols, describe_format(any_format), act_order);
@@ -131,9 +130,7 @@ TEST_CASE("GPTQ is the paper's, for every format and shape", "[gptq]") {
         const Matrix stored = found.matrix.dequantize();
         const Matrix nearest = [&] {
           ThreadPool pool(1);
-          return RoundToNearest()
-              .quantize(weight_source("w", weights), any_format, pool)
-              .dequantize();
+          return round_to_nearest(weight_source("w", weights), any_format, pool).dequantize();
         }();
         CHECK(found.matrix.format() == any_format);
         double total = 0;
@@ -198,8 +195,7 @@ TEST_CASE("no row is further off than rounded to nearest", "[gptq]") {
     ThreadPool pool(1);
     const CalibratedMatrix found = gptq(weights, format, hessian);
     const Matrix stored = found.matrix.dequantize();
-    const Matrix nearest =
-        RoundToNearest().quantize(weight_source("w", weights), format, pool).dequantize();
+    const Matrix nearest = round_to_nearest(weight_source("w", weights), format, pool).dequantize();
     nearest_rows += found.report.nearest_rows;
     CHECK(found.report.error <= found.report.nearest_error * (1 + 1e-9));
     for (Index row = 0; row < weights.rows(); ++row) {
@@ -218,8 +214,7 @@ TEST_CASE("inputs that were always zero are rounded to nearest and move nothing"
   for (const Index dead : {0, 7, 39}) inputs.col(dead).setZero();
   const AnyFormat format = GroupInt<4>{32, true};
   ThreadPool pool(1);
-  const Matrix nearest =
-      RoundToNearest().quantize(weight_source("w", weights), format, pool).dequantize();
+  const Matrix nearest = round_to_nearest(weight_source("w", weights), format, pool).dequantize();
   const Matrix found = gptq(weights, format, test::hessian_of(inputs)).matrix.dequantize();
   for (const Index dead : {0, 7, 39}) CHECK(found.col(dead) == nearest.col(dead));
   CHECK(found != nearest);
@@ -246,7 +241,7 @@ TEST_CASE("a Hessian that cannot be factored leaves round-to-nearest, and says s
   CHECK(found.report.nearest_rows == 3);
   ThreadPool pool(1);
   CHECK(found.matrix.dequantize() ==
-        RoundToNearest().quantize(weight_source("w", weights), GroupInt<4>{}, pool).dequantize());
+        round_to_nearest(weight_source("w", weights), GroupInt<4>{}, pool).dequantize());
 }
 
 TEST_CASE("weights and inputs that are not finite are refused by name", "[gptq]") {

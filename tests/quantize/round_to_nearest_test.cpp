@@ -28,7 +28,7 @@ Matrix random_weights(Index rows, Index cols, unsigned seed) {
 
 AnyMatrix quantize(const Matrix& weights, const AnyFormat& format, int threads = 2) {
   ThreadPool pool(threads);
-  return RoundToNearest().quantize(weight_source("w", weights), format, pool);
+  return round_to_nearest(weight_source("w", weights), format, pool);
 }
 
 /// Smallest and largest of a block, with 0 among them where the grid has it.
@@ -194,8 +194,8 @@ TEST_CASE("sources of impossible shapes are refused before they are read", "[rou
   for (const AnyFormat& format : test::all_formats()) {
     INFO(describe_format(format));
     for (const Index side : {Index{0}, Index{-1}, std::numeric_limits<Index>::max()}) {
-      CHECK_THROWS_AS(RoundToNearest().quantize({"w", side, 8, never}, format, pool), Error);
-      CHECK_THROWS_AS(RoundToNearest().quantize({"w", 8, side, never}, format, pool), Error);
+      CHECK_THROWS_AS(round_to_nearest({"w", side, 8, never}, format, pool), Error);
+      CHECK_THROWS_AS(round_to_nearest({"w", 8, side, never}, format, pool), Error);
     }
   }
 }

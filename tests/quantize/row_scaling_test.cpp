@@ -25,7 +25,7 @@ TEST_CASE("rows are divided by powers of two exactly", "[row_scaling]") {
       CAPTURE(describe_format(format), cols);
       // Large enough for every scale to stay normal.
       const Matrix weights = 100 * test::random_weights(35, cols, 1);
-      const AnyMatrix matrix = RoundToNearest().quantize(weight_source("w", weights), format, pool);
+      const AnyMatrix matrix = round_to_nearest(weight_source("w", weights), format, pool);
       std::vector<float> divisors;
       for (Index row = 0; row < 35; ++row) divisors.push_back(divisor_of(row));
       const AnyMatrix divided = divide_rows(matrix, divisors, pool);
@@ -47,7 +47,7 @@ TEST_CASE("rows are divided within what their grids can store", "[row_scaling]")
   weights.row(2).setZero();
   weights.row(3) *= 3e6F;
   const AnyMatrix group_ints =
-      RoundToNearest().quantize(weight_source("w", weights), GroupInt<4>{32, true}, pool);
+      round_to_nearest(weight_source("w", weights), GroupInt<4>{32, true}, pool);
   const std::vector<ScaleLimits::Range> ranges = row_divisors(group_ints);
   REQUIRE(ranges.size() == 4);
   for (const ScaleLimits::Range& range : ranges) {
@@ -71,7 +71,6 @@ TEST_CASE("rows are divided within what their grids can store", "[row_scaling]")
       CHECK((divided.row(row) - before.row(row) / divisor).cwiseAbs().maxCoeff() <= bound);
     }
   }
-  const AnyMatrix ranged =
-      RoundToNearest().quantize(weight_source("w", weights), ZeroOneInt8{}, pool);
+  const AnyMatrix ranged = round_to_nearest(weight_source("w", weights), ZeroOneInt8{}, pool);
   for (const ScaleLimits::Range& range : row_divisors(ranged)) CHECK(range.low < 1e-30F);
 }

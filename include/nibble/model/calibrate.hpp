@@ -48,10 +48,11 @@ class Calibration {
     const TensorSpec& embedding = *std::ranges::find(specs, embedding_name, &TensorSpec::name);
     const RecipeRule* rule = recipe.find(embedding.name);
     const AnyMatrix exact = tensors.matrix(embedding, pool);
-    stream_.emplace(
-        config,
-        Embedding(rule == nullptr ? exact : quantize_plain(*rule, tensors.source(embedding), pool)),
-        text, pool, kernels, scratch);
+    stream_.emplace(config,
+                    Embedding(rule == nullptr ? exact
+                                              : quantize_matrix(tensors.source(embedding),
+                                                                rule->format, rule->method, pool)),
+                    text, pool, kernels, scratch);
     if (calibration_needs(config, recipe).cross) {
       float_stream_.emplace(config, Embedding(exact), text, pool, kernels, scratch);
     }

@@ -29,8 +29,7 @@ namespace nibble {
 /// Sums of products of inputs, [cols][cols], as a Linear, so that the kernels multiply with them.
 [[nodiscard]] inline Linear hessian_linear(const Eigen::MatrixXd& hessian, ExecutorRef pool) {
   const Matrix weights = hessian.cast<float>();
-  return Linear(
-      RoundToNearest{}.quantize(weight_source("hessian", weights), Float32Format{}, pool));
+  return Linear(round_to_nearest(weight_source("hessian", weights), Float32Format{}, pool));
 }
 
 /// Squared changes of a Linear's outputs, (Q - W) H (Q - W)^T summed over outputs, where `rounded`
@@ -90,7 +89,7 @@ namespace nibble {
       report(progress, "output errors", done, steps);
       std::optional<AnyMatrix> rounded;
       try {
-        rounded = RoundToNearest{}.quantize(source, format, pool);
+        rounded = round_to_nearest(source, format, pool);
       } catch (const Error&) {
         const bool any = std::ranges::any_of(found, [](double e) { return std::isfinite(e); });
         if (!any && &format == &formats.back()) throw;
@@ -168,7 +167,7 @@ class TensorProbe {
   /// not finite.
   [[nodiscard]] double kl_divergence(const TensorSpec& spec, const AnyFormat& format) {
     TensorOverlay rounded(&floats_);
-    rounded.replace(spec.name, RoundToNearest{}.quantize(tensors_.source(spec), format, pool_));
+    rounded.replace(spec.name, round_to_nearest(tensors_.source(spec), format, pool_));
     const Matrix found = logits(rounded);
     std::vector<double> divergences(static_cast<std::size_t>(found.rows()));
     pool_.run(found.rows(), [&](Index token, int) {

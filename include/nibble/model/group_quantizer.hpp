@@ -23,6 +23,7 @@
 #include <nibble/model/recipe.hpp>
 #include <nibble/model/tensor_overlay.hpp>
 #include <nibble/quantize/channel_scales.hpp>
+#include <nibble/quantize/quantize_matrix.hpp>
 
 namespace nibble {
 
@@ -146,29 +147,21 @@ class GroupQuantizer {
                                     : scale_columns(tensors_.source(spec), scales->scales);
     const auto between = [&] { watch(spec.name); };
     const ReportingExecutor pool(pool_, between);
-    std::optional<AnyMatrix> matrix;
-    std::visit(
-        [&]<class Q>(const Q& method) {
-          if constexpr (CalibratedQuantizer<Q>) {
-            CalibratedMatrix result =
-                method.quantize(source, rule->format, statistics, pool, kernels_);
-            CalibrationReport& report = result.report;
-            if (scales != nullptr) {
-              report.exponent = scales->exponent;
-              // Errors with damping are of another measure than those of the search.
-              const bool same_measure = report.errors_known() && report.damping == 0;
-              if (same_measure) report.nearest_error = scales->plain_errors[place];
-            }
-            result_.reports.push_back({spec.name, std::string(Q::name), rule->format, report,
-                                       searching + seconds_since(start)});
-            matrix = std::move(result.matrix);
-          } else {
-            matrix = method.quantize(source, rule->format, pool);
-          }
-        },
-        rule->method);
-    result_.matrices.emplace(spec.name, *matrix);
-    quantized_.replace(spec.name, *std::move(matrix));
+    CalibratedMatrix result =
+        quantize_matrix(source, rule->format, rule->method, statistics, pool, kernels_);
+    if (is_calibrated(rule->method)) {
+      CalibrationReport& report = result.report;
+      if (scales != nullptr) {
+        report.exponent = scales->exponent;
+        // Errors with damping are of another measure than those of the search.
+        const bool same_measure = report.errors_known() && report.damping == 0;
+        if (same_measure) report.nearest_error = scales->plain_errors[place];
+      }
+      result_.reports.push_back({spec.name, std::string(quantizer_name(rule->method)), rule->format,
+                                 report, searching + seconds_since(start)});
+    }
+    result_.matrices.emplace(spec.name, result.matrix);
+    quantized_.replace(spec.name, std::move(result.matrix));
   }
 
   [[nodiscard]] const TensorSpec& weight_spec(Index layer, std::string_view part) const {

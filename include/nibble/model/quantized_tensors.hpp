@@ -2,28 +2,14 @@
 #pragma once
 
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <nibble/model/calibrated_layers.hpp>
 #include <nibble/model/float_tensors.hpp>
 #include <nibble/model/recipe.hpp>
+#include <nibble/quantize/quantize_matrix.hpp>
 
 namespace nibble {
-
-/// Quantizes by a rule whose method needs no calibration. Throws Error where it does need one.
-[[nodiscard]] inline AnyMatrix quantize_plain(const RecipeRule& rule, const WeightSource& source,
-                                              ExecutorRef pool) {
-  return std::visit(
-      [&]<class Q>(const Q& method) -> AnyMatrix {
-        if constexpr (PlainQuantizer<Q>) {
-          return method.quantize(source, rule.format, pool);
-        } else {
-          fail("tensor '", source.name, "': method ", Q::name, " needs a calibration");
-        }
-      },
-      rule.method);
-}
 
 /// Float tensors as a recipe has them: quantized when they are asked for, or before by `calibrate`.
 class QuantizedTensors : public TensorProvider {
@@ -44,7 +30,7 @@ class QuantizedTensors : public TensorProvider {
     if (place != calibrated_.matrices.end()) return place->second;
     const RecipeRule* rule = recipe_.find(spec.name);
     if (rule == nullptr) return source_->matrix(spec, pool);
-    return quantize_plain(*rule, source_->source(spec), pool);
+    return quantize_matrix(source_->source(spec), rule->format, rule->method, pool);
   }
 
   [[nodiscard]] std::vector<float> vector(const TensorSpec& spec) const override {

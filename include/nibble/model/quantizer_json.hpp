@@ -1,7 +1,6 @@
 // A quantizer and its options as JSON: the one spelling of recipes, files and programs.
 #pragma once
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -14,35 +13,12 @@
 
 namespace nibble {
 
-namespace quantizer_json_detail {
-
-/// Calls visit(name, option) for each option of a quantizer, which may be const.
-template <class Q, class Visit>
-void for_each_option(Q& quantizer, Visit&& visit) {
-  if constexpr (requires { quantizer.options; }) {
-    auto& options = quantizer.options;
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(options)>, GptqOptions>) {
-      visit("damping", options.damping);
-      visit("act_order", options.act_order);
-      visit("search_grids", options.search_grids);
-      visit("correction", options.correction);
-      visit("refinements", options.refinements);
-    } else {
-      visit("clip", options.clip);
-    }
-    visit("scaling", options.scaling);
-  }
-}
-
-}  // namespace quantizer_json_detail
-
 /// {option: value, ...}, all of them; empty for a quantizer without any.
 [[nodiscard]] inline nlohmann::json quantizer_options(const AnyQuantizer& quantizer) {
   nlohmann::json json = nlohmann::json::object();
   std::visit(
-      [&](const auto& q) {
-        quantizer_json_detail::for_each_option(
-            q, [&](const char* name, const auto& option) { json[name] = option; });
+      [&]<class Q>(const Q& q) {
+        Q::for_each_option(q, [&](const char* name, const auto& option) { json[name] = option; });
       },
       quantizer);
   return json;
@@ -60,8 +36,8 @@ inline void set_quantizer_options(AnyQuantizer& quantizer, const nlohmann::json&
     }
   }
   std::visit(
-      [&](auto& q) {
-        quantizer_json_detail::for_each_option(q, [&]<class T>(const char* name, T& option) {
+      [&]<class Q>(Q& q) {
+        Q::for_each_option(q, [&]<class T>(const char* name, T& option) {
           if constexpr (std::is_same_v<T, int>) {
             option = json_optional<int>(options, name, where, 0, 100).value_or(option);
           } else {

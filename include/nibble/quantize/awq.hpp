@@ -23,22 +23,10 @@
 #include <nibble/quantize/grid_format.hpp>
 #include <nibble/quantize/input_statistics.hpp>
 #include <nibble/quantize/output_errors.hpp>
+#include <nibble/quantize/quantizers.hpp>
 #include <nibble/quantize/round_to_nearest.hpp>
 
 namespace nibble {
-
-/// How AWQ goes about it.
-struct AwqOptions {
-  /// Scale the inputs beforehand (search_channel_scales), which the calibration of a model does,
-  /// since it changes what makes the inputs too.
-  bool scaling = true;
-  /// Search how far each group is clipped (search_clips).
-  bool clip = true;
-
-  [[nodiscard]] CalibrationNeeds needs() const noexcept { return {.scaling = scaling}; }
-
-  friend bool operator==(const AwqOptions&, const AwqOptions&) = default;
-};
 
 namespace awq_detail {
 
@@ -99,7 +87,7 @@ CalibrationReport quantize_rows(const WeightSource& source, const F& format,
 [[nodiscard]] inline CalibratedMatrix quantize_awq(const WeightSource& source,
                                                    const AnyFormat& format,
                                                    const InputStatistics& statistics,
-                                                   const AwqOptions& options, ExecutorRef pool) {
+                                                   const Awq& options, ExecutorRef pool) {
   require_sides(source.rows, source.cols);
   require_statistics(statistics, {}, source.cols, source.name);
   return std::visit(
@@ -122,23 +110,9 @@ CalibrationReport quantize_rows(const WeightSource& source, const F& format,
             return {std::move(builder).finish(), total};
           }
         }
-        return {RoundToNearest().quantize(source, value, pool), {.nearest_rows = source.rows}};
+        return {round_to_nearest(source, value, pool), {.nearest_rows = source.rows}};
       },
       format);
 }
-
-/// The quantizer.
-class Awq {
- public:
-  static constexpr std::string_view name = "awq";
-  AwqOptions options;
-
-  [[nodiscard]] CalibrationNeeds needs() const noexcept { return options.needs(); }
-  [[nodiscard]] CalibratedMatrix quantize(const WeightSource& source, const AnyFormat& format,
-                                          const InputStatistics& statistics, ExecutorRef pool,
-                                          const KernelTable& /*kernels*/) const {
-    return quantize_awq(source, format, statistics, options, pool);
-  }
-};
 
 }  // namespace nibble

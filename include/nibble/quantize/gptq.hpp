@@ -24,33 +24,11 @@
 #include <nibble/quantize/hessian_factor.hpp>
 #include <nibble/quantize/input_correction.hpp>
 #include <nibble/quantize/input_statistics.hpp>
+#include <nibble/quantize/quantizers.hpp>
 #include <nibble/quantize/round_to_nearest.hpp>
 #include <nibble/quantize/row_tile.hpp>
 
 namespace nibble {
-
-/// How GPTQ goes about it.
-struct GptqOptions {
-  /// Added to the Hessian's diagonal, relative to its mean.
-  double damping = 0.01;
-  /// Take the inputs with the largest activations first, on grids that are fixed before (static
-  /// groups, so that nothing is permuted at run time). Otherwise in their order, each group's grid
-  /// made when its turn comes.
-  bool act_order = true;
-  /// Search the grids instead of taking them from the ranges (GridSearch).
-  bool search_grids = false;
-  /// Share of the correction for what the layers before did to the inputs (correct_for_inputs);
-  /// takes a calibration with the float model's inputs.
-  double correction = 0;
-  /// Rounds of CoordinateDescent afterwards: scales, then codes.
-  int refinements = 0;
-  /// Scale the inputs beforehand, as AwqOptions::scaling.
-  bool scaling = false;
-
-  [[nodiscard]] CalibrationNeeds needs() const noexcept { return {correction != 0, scaling}; }
-
-  friend bool operator==(const GptqOptions&, const GptqOptions&) = default;
-};
 
 namespace gptq_detail {
 
@@ -113,7 +91,7 @@ class Quantization {
  public:
   /// Borrows everything.
   Quantization(const WeightSource& source, const F& format, const InputStatistics& statistics,
-               const HessianFactor& factor, const GptqOptions& options, const KernelTable& kernels)
+               const HessianFactor& factor, const Gptq& options, const KernelTable& kernels)
       : source_(source),
         format_(format),
         hessian_(statistics.hessian),
@@ -237,7 +215,7 @@ class Quantization {
   const F& format_;
   const Eigen::MatrixXd& hessian_;
   const HessianFactor& factor_;
-  const GptqOptions& options_;
+  const Gptq& options_;
   const KernelTable& kernels_;
   Eigen::MatrixXd drift_;          // X'^T (X - X'), for the correction
   std::vector<float> importance_;  // of each input: the damped Hessian's diagonal
@@ -253,13 +231,11 @@ class Quantization {
 /// finite or that the format cannot hold.
 [[nodiscard]] inline CalibratedMatrix quantize_gptq(
     const WeightSource& source, const AnyFormat& format, const InputStatistics& statistics,
-    const GptqOptions& options, ExecutorRef pool,
-    const KernelTable& kernels = nibble::kernels<>()) {
+    const Gptq& options, ExecutorRef pool, const KernelTable& kernels = nibble::kernels<>()) {
   require_sides(source.rows, source.cols);
   require_statistics(statistics, options.needs(), source.cols, source.name);
   const auto nearest = [&] {
-    return CalibratedMatrix{RoundToNearest().quantize(source, format, pool),
-                            {.nearest_rows = source.rows}};
+    return CalibratedMatrix{round_to_nearest(source, format, pool), {.nearest_rows = source.rows}};
   };
   return std::visit(
       [&]<class F>(const F& value) {
@@ -277,19 +253,5 @@ class Quantization {
       },
       format);
 }
-
-/// The quantizer.
-class Gptq {
- public:
-  static constexpr std::string_view name = "gptq";
-  GptqOptions options;
-
-  [[nodiscard]] CalibrationNeeds needs() const noexcept { return options.needs(); }
-  [[nodiscard]] CalibratedMatrix quantize(const WeightSource& source, const AnyFormat& format,
-                                          const InputStatistics& statistics, ExecutorRef pool,
-                                          const KernelTable& kernels = nibble::kernels<>()) const {
-    return quantize_gptq(source, format, statistics, options, pool, kernels);
-  }
-};
 
 }  // namespace nibble

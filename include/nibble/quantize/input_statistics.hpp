@@ -8,6 +8,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/matrix.hpp>
+#include <nibble/quantize/calibration_needs.hpp>
 
 namespace nibble {
 
@@ -16,12 +17,6 @@ namespace nibble {
 struct InputStatistics {
   Eigen::MatrixXd hessian;  // X'^T X', [cols][cols]
   Eigen::MatrixXd cross;    // X'^T X, [cols][cols]; empty where nobody asked for it
-};
-
-/// What a quantizer asks of a calibration.
-struct CalibrationNeeds {
-  bool cross = false;
-  bool scaling = false;  // inputs divided by scales where they are made, and the weights multiplied
 };
 
 /// Throws Error, naming the tensor, where the statistics do not fit its columns or an input was

@@ -1,4 +1,5 @@
-// The list of quantizers: what programs' --method and recipes iterate.
+// The list of quantizers and their options: what programs' --method and recipes iterate. The
+// algorithms are headers of their own, which `quantize_matrix` brings together.
 #pragma once
 
 #include <concepts>
@@ -8,40 +9,97 @@
 #include <utility>
 #include <variant>
 
-#include <nibble/quantize/awq.hpp>
-#include <nibble/quantize/best.hpp>
-#include <nibble/quantize/gptq.hpp>
-#include <nibble/quantize/round_to_nearest.hpp>
+#include <nibble/core/error.hpp>
+#include <nibble/quantize/calibration_needs.hpp>
 
 namespace nibble {
 
-/// Picks the codes of a matrix from its weights alone.
-template <class Q>
-concept PlainQuantizer = requires(const Q& quantizer, const WeightSource& source,
-                                  const AnyFormat& format, ExecutorRef pool) {
-  { quantizer.quantize(source, format, pool) } -> std::same_as<AnyMatrix>;
+/// Every weight to the nearest code of its group's min-max grid (round_to_nearest).
+struct RoundToNearest {
+  static constexpr std::string_view name = "rtn";
+
+  template <class Self, class Visit>
+  static void for_each_option(Self& /*self*/, Visit&& /*visit*/) {}
 };
 
-/// Picks the codes of a matrix from its weights and what calibration knows of its inputs; `needs()`
-/// says what that has to be.
-template <class Q>
-concept CalibratedQuantizer = requires(const Q& quantizer, const WeightSource& source,
-                                       const AnyFormat& format, const InputStatistics& statistics,
-                                       ExecutorRef pool, const KernelTable& kernels) {
-  { quantizer.needs() } -> std::same_as<CalibrationNeeds>;
-  {
-    quantizer.quantize(source, format, statistics, pool, kernels)
-    } -> std::same_as<CalibratedMatrix>;
+/// AWQ (quantize_awq).
+struct Awq {
+  static constexpr std::string_view name = "awq";
+
+  /// Scale the inputs beforehand (search_channel_scales), which the calibration of a model does,
+  /// since it changes what makes the inputs too.
+  bool scaling = true;
+  /// Search how far each group is clipped (search_clips).
+  bool clip = true;
+
+  [[nodiscard]] CalibrationNeeds needs() const noexcept { return {.scaling = scaling}; }
+
+  /// Calls visit(name, option) for each option.
+  template <class Self, class Visit>
+  static void for_each_option(Self& self, Visit&& visit) {
+    visit("scaling", self.scaling);
+    visit("clip", self.clip);
+  }
+
+  friend bool operator==(const Awq&, const Awq&) = default;
 };
 
-/// An algorithm that picks the codes of a matrix in a given format.
+/// GPTQ (quantize_gptq).
+struct Gptq {
+  static constexpr std::string_view name = "gptq";
+
+  /// Added to the Hessian's diagonal, relative to its mean.
+  double damping = 0.01;
+  /// Take the inputs with the largest activations first, on grids that are fixed before (static
+  /// groups, so that nothing is permuted at run time). Otherwise in their order, each group's grid
+  /// made when its turn comes.
+  bool act_order = true;
+  /// Search the grids instead of taking them from the ranges (GridSearch).
+  bool search_grids = false;
+  /// Share of the correction for what the layers before did to the inputs (correct_for_inputs);
+  /// takes a calibration with the float model's inputs.
+  double correction = 0;
+  /// Rounds of CoordinateDescent afterwards: scales, then codes.
+  int refinements = 0;
+  /// Scale the inputs beforehand, as Awq::scaling.
+  bool scaling = false;
+
+  [[nodiscard]] CalibrationNeeds needs() const noexcept { return {correction != 0, scaling}; }
+
+  template <class Self, class Visit>
+  static void for_each_option(Self& self, Visit&& visit) {
+    visit("damping", self.damping);
+    visit("act_order", self.act_order);
+    visit("search_grids", self.search_grids);
+    visit("correction", self.correction);
+    visit("refinements", self.refinements);
+    visit("scaling", self.scaling);
+  }
+
+  friend bool operator==(const Gptq&, const Gptq&) = default;
+};
+
+/// What measured best: GPTQ on searched grids, for corrected weights, refined by coordinate
+/// descent. What its ingredients are, and what it reaches: docs/quantization.md.
+struct Best : Gptq {
+  static constexpr std::string_view name = "best";
+
+  Best() : Gptq{.search_grids = true, .correction = 1, .refinements = 3} {}
+};
+
+/// An algorithm that picks the codes of a matrix in a given format, as its name and options.
 template <class Q>
-concept Quantizer = std::default_initializable<Q> &&
-    (PlainQuantizer<Q> || CalibratedQuantizer<Q>)&&requires {
+concept Quantizer = std::default_initializable<Q> && requires {
   { Q::name } -> std::convertible_to<std::string_view>;
 };
 
-/// Any quantizer; a new one is a new alternative here.
+/// One that picks them from what calibration knows of the matrix's inputs, not from weights alone.
+template <class Q>
+concept CalibratedQuantizer = Quantizer<Q> && requires(const Q& quantizer) {
+  { quantizer.needs() } -> std::same_as<CalibrationNeeds>;
+};
+
+/// Any quantizer; a new one is a new alternative here, and in `quantize_matrix`.
 using AnyQuantizer = std::variant<RoundToNearest, Awq, Gptq, Best>;
 
 /// Counts the changes after which a quantizer picks other codes than it did, or a calibration or
