@@ -78,7 +78,8 @@ TEST_CASE("bad prompts and texts") {
   require_error("evaluate", {shipped_model(), scratch / "short.txt"}, "too short");
   require_error("compare", {shipped_model(), scratch / "short.txt"}, "too short");
   nibble::write_text_file(scratch / "empty.txt", "");
-  require_error("evaluate", {shipped_model(), scratch / "empty.txt"}, "too short");
+  require_error("evaluate", {shipped_model(), scratch / "empty.txt"},
+                "empty.txt: the file is empty");
 }
 
 TEST_CASE("ids out of range leave no file") {
