@@ -16,6 +16,7 @@
 #if defined(_WIN32)
 #include <io.h>
 #else
+#include <fcntl.h>
 #include <sys/types.h>
 #include <unistd.h>
 #endif
@@ -52,6 +53,24 @@ using Stream = std::unique_ptr<std::FILE, Close>;
   return ::_commit(::_fileno(file)) == 0;
 #else
   return ::fsync(::fileno(file)) == 0;
+#endif
+}
+
+/// Returns when the names in a directory, "" for the current one, are on the disk, as far as the
+/// system can force them there. False, with errno set, where that fails.
+[[nodiscard]] inline bool force_names_to_disk(const std::filesystem::path& directory) {
+#if defined(_WIN32)
+  static_cast<void>(directory);
+  return true;
+#else
+  const int descriptor =
+      ::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return errno == EACCES;  // may be written, not read
+  const bool forced = ::fsync(descriptor) == 0 || errno == EINVAL || errno == ENOTSUP;
+  const int reason = errno;
+  ::close(descriptor);
+  errno = reason;
+  return forced;
 #endif
 }
 
