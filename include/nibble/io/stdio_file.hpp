@@ -47,6 +47,18 @@ using Stream = std::unique_ptr<std::FILE, Close>;
 #endif
 }
 
+/// Makes a file whose stream is flushed end at byte `size`. False, with errno set, where that
+/// fails.
+[[nodiscard]] inline bool resize(std::FILE* file, std::uint64_t size) {
+#if defined(_WIN32)
+  const int error = ::_chsize_s(::_fileno(file), static_cast<std::int64_t>(size));
+  errno = error;
+  return error == 0;
+#else
+  return ::ftruncate(::fileno(file), static_cast<off_t>(size)) == 0;
+#endif
+}
+
 /// Returns when what was flushed is on the disk. False, with errno set, where that fails.
 [[nodiscard]] inline bool force_to_disk(std::FILE* file) {
 #if defined(_WIN32)

@@ -68,9 +68,7 @@ class UpdateFile {
   /// Makes the file end at byte `size`.
   void resize(std::uint64_t size) {
     flush();
-    std::error_code code;
-    std::filesystem::resize_file(path_, size, code);
-    if (code) fail(path_text(path_), ": cannot be written: ", printable(code.message(), 200));
+    if (!stdio_file::resize(file_.get(), size)) fail_errno("be written");
   }
 
   /// To be called before the file is replaced by another of its name: gives up the right to write

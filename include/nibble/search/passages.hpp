@@ -32,10 +32,21 @@ namespace passages_detail {
 }
 
 /// What ends a sentence where white space follows, what does so anyway, and what may stand between.
-inline constexpr std::array<std::string_view, 4> stops{".", "!", "?", "…"};
-inline constexpr std::array<std::string_view, 3> wide_stops{"。", "！", "？"};
-inline constexpr std::array<std::string_view, 10> closing{"\"", "'", ")",  "]",  "”",
-                                                          "’",  "»", "」", "』", "）"};
+// Ellipsis; full-width stops; right quotation marks, guillemet, corner brackets, full-width
+// bracket.
+inline constexpr std::array<std::string_view, 4> stops{".", "!", "?", "\xE2\x80\xA6"};
+inline constexpr std::array<std::string_view, 3> wide_stops{"\xE3\x80\x82", "\xEF\xBC\x81",
+                                                            "\xEF\xBC\x9F"};
+inline constexpr std::array<std::string_view, 10> closing{"\"",
+                                                          "'",
+                                                          ")",
+                                                          "]",
+                                                          "\xE2\x80\x9D",
+                                                          "\xE2\x80\x99",
+                                                          "\xC2\xBB",
+                                                          "\xE3\x80\x8D",
+                                                          "\xE3\x80\x8F",
+                                                          "\xEF\xBC\x89"};
 
 /// A passage that grows, and where it may be ended.
 class Growing {
@@ -100,8 +111,9 @@ class Growing {
 }  // namespace passages_detail
 
 /// The passages of a text in UTF-8, in order; all of it but white space is in exactly one of them.
-/// White space becomes single spaces. A sentence ends with ". ", "! " or "? ", with "。", "！" or
-/// "？", both before closing quotes and brackets too, and at an empty line; what is too long goes
+/// White space becomes single spaces. A sentence ends with ". ", "! " or "? ", with one of the
+/// full-width stops of Chinese and Japanese, closing quotes and brackets included, and at an empty
+/// line; what is too long goes
 /// on in the next passage, if possible from a line on, or else from a word on.
 [[nodiscard]] inline std::vector<std::string> split_passages(std::string_view text,
                                                              const PassageOptions& options = {}) {
