@@ -134,13 +134,11 @@ inline void measure_file(Subject& subject, const Matrix& queries, ThreadPool& po
   subject.row.mapped_bytes = growth_per_row(subject.index.rows(), [&] {
     mapped = BinaryIndex::open(file.path);
     file.remove();
-    // All ids and codes are read here, and in the second search all kept vectors.
-    SearchOptions search;
-    for (const std::size_t count : {std::size_t{1}, static_cast<std::size_t>(mapped->rows())}) {
-      search.count = count;
-      search.oversampling = 1;
-      static_cast<void>(mapped->search(queries.topRows(1), search, pool, dispatch::best_search()));
-    }
+    SearchOptions everything;  // all ids, codes and kept vectors
+    everything.count = static_cast<std::size_t>(mapped->rows());
+    everything.oversampling = 1;
+    static_cast<void>(
+        mapped->search(queries.topRows(1), everything, pool, dispatch::best_search()));
   });
 }
 
