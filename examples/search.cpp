@@ -39,7 +39,7 @@ using namespace nibble::example;
 const std::vector<std::string> shipped_texts{"examples/texts/treasure_island.txt"};
 
 struct Options {
-  std::string folder, text, source, model = "examples/models/novella-embed";
+  std::string folder, file, text, source, model = "examples/models/novella-embed";
   std::string pooling{pooling_names.front()};
   std::vector<std::string> files;
   std::vector<std::uint64_t> ids;
@@ -260,6 +260,36 @@ void run_compact(const Options& options) {
   }
 }
 
+/// Writes the bits of an index and, beside them, which passage each row is.
+void run_export(const Options& options) {
+  const PassageFolder folder(options.folder);
+  const BinaryIndex index = BinaryIndex::open(folder.index_path());
+  const std::filesystem::path file = options.file;
+  const ByteMatrix bits = index.sign_bits();
+  if (file.extension() == ".npy") {
+    write_npy_bits(file, bits);
+  } else if (file.extension() == ".faiss") {
+    write_faiss_binary_flat(file, bits);
+  } else {
+    fail(options.file, ": expected a name that ends with .npy or .faiss");
+  }
+  const std::string ids_file = options.file + ".ids";
+  std::string lines;
+  for (const std::uint64_t id : index.ids()) lines += std::to_string(id) + "\n";
+  write_text_file(ids_file, lines);
+  if (options.common.json) {
+    std::cout << json_text({{"program", "nibble-search"},
+                            {"index", options.folder},
+                            {"file", options.file},
+                            {"ids", ids_file},
+                            {"passages", index.size()},
+                            {"dims", index.parameters().dims}});
+  } else {
+    std::cout << options.file << ": the bits of " << index.size() << " passages, whose ids are in "
+              << ids_file << "\n";
+  }
+}
+
 /// A passage that was found.
 struct Found {
   Neighbour neighbour;
@@ -384,6 +414,15 @@ int main(int argc, char** argv) {
       options.add_command(app, "compact", "Writes an index anew, without what was removed");
   options.add_folder(*compact);
 
+  CLI::App* export_bits = options.add_command(
+      app, "export", "Writes the sign bits of an index begun with --bits 0 for numpy or FAISS");
+  options.add_folder(*export_bits);
+  export_bits
+      ->add_option("FILE", options.file,
+                   "FILE.npy or FILE.faiss (an IndexBinaryFlat); FILE.npy.ids or FILE.faiss.ids "
+                   "will hold the ids of its rows, one a line")
+      ->required();
+
   CLI::App* query = options.add_command(app, "query", "Finds passages like a text");
   query->add_option(
       "INDEX", options.folder,
@@ -417,6 +456,7 @@ int main(int argc, char** argv) {
     if (add->parsed()) run_add(options);
     if (remove->parsed()) run_remove(options);
     if (compact->parsed()) run_compact(options);
+    if (export_bits->parsed()) run_export(options);
     if (query->parsed()) {
       if (query->count("INDEX") == 0) fail("QUERY is required");
       if (query->count("QUERY") == 0) {  // QUERY alone

@@ -36,7 +36,7 @@ struct SearchBenchRow {
   // Of made vectors only.
   double adds_per_second = 0;
   std::optional<double> resident_bytes;  // of a row: what the process grew by when it was added
-  std::optional<double> mapped_bytes;    // the same of the saved index, mapped and read
+  std::optional<double> mapped_bytes;    // the same of the saved index, mapped and verified
   double open_seconds = 0;               // of the saved index, mapped
   double one_seconds = 0, batch_seconds = 0;  // for a query alone, and for one of 64 together
   double share_of_read = 0;                   // of the read bandwidth, that a query alone reaches
@@ -124,21 +124,15 @@ struct Subject {
 }
 
 /// The time to open an index as a mapped file, and the memory that it takes when all is read.
-inline void measure_file(Subject& subject, const Matrix& queries, ThreadPool& pool,
-                         const Progress& progress) {
+inline void measure_file(Subject& subject, const Progress& progress) {
   const TemporaryFile file{
       sibling_path(std::filesystem::temp_directory_path() / "nibble-search-bench", "index")};
   subject.index.save(file.path, progress);
   subject.row.open_seconds = seconds_of([&] { static_cast<void>(BinaryIndex::open(file.path)); });
   std::optional<BinaryIndex> mapped;
   subject.row.mapped_bytes = growth_per_row(subject.index.rows(), [&] {
-    mapped = BinaryIndex::open(file.path);
+    mapped = BinaryIndex::verify(file.path, progress);
     file.remove();
-    SearchOptions everything;  // all ids, codes and kept vectors
-    everything.count = static_cast<std::size_t>(mapped->rows());
-    everything.oversampling = 1;
-    static_cast<void>(
-        mapped->search(queries.topRows(1), everything, pool, dispatch::best_search()));
   });
 }
 
@@ -158,7 +152,7 @@ inline void measure(std::vector<Subject>& subjects, const SearchBenchOptions& op
     }
     row.recalls = {recall};
   }
-  for (Subject& subject : subjects) measure_file(subject, queries, pool, progress);
+  for (Subject& subject : subjects) measure_file(subject, progress);
 
   const MachineLimits machine(dispatch::best().isa, pool.size());
   std::vector<std::vector<double>> one(subjects.size()), many(one), share(one);

@@ -210,6 +210,19 @@ TEST_CASE("search keeps every text, and an index from harm") {
   }
   nibble::write_text_file(index + "/settings.json", settings.dump());
 
+  // Bits for other programs.
+  require_error("search", {"export", index, (scratch / "bits.npy").string()},
+                "expected plain sign bits");
+  const std::string signs = scratch / "signs", bits = scratch / "bits.faiss";
+  CHECK(run_program("search",
+                    {"index", signs, note, other, "--bits", "0", "--model", embedding_model()})
+            .exit_code == 0);
+  require_error("search", {"export", signs, scratch / "bits.txt"}, "ends with .npy or .faiss");
+  CHECK(run_program("search", {"export", signs, bits, "--json"}).json()["passages"] == 2);
+  CHECK(nibble::read_text_file(bits).size() == 33 + 2 * 128);
+  CHECK(nibble::read_text_file(bits + ".ids").starts_with("0\n"));
+  for (const std::string& each : {signs, bits, bits + ".ids"}) std::filesystem::remove_all(each);
+
   // Begun anew.
   CHECK(run_program("search", {"index", index, other, "--model", embedding_model()}).exit_code ==
         0);
