@@ -156,6 +156,9 @@ TEST_CASE("what cannot be added or searched is refused, and nothing changes", "[
   SearchOptions options;
   REQUIRE_ERROR(index.search(broken, options, pool), "query 1: is not finite");
   REQUIRE_ERROR(index.search(random_vectors(1, 1, 13), options, pool), "queries of 13 dimensions");
+  broken(1, 3) = 3e38F;
+  REQUIRE_ERROR(index.search(broken, options, pool),
+                "query 1: a vector is not finite, or too long");
   options.query_bits = 9;
   REQUIRE_ERROR(index.search(vectors, options, pool), "codes of 9 bits");
   options = {};
@@ -166,6 +169,9 @@ TEST_CASE("what cannot be added or searched is refused, and nothing changes", "[
   parameters.centre.pop_back();
   REQUIRE_ERROR(BinaryIndex(parameters), "centre of 11 numbers, expected 12");
   CHECK(BinaryIndex(index.parameters()).search(vectors, {}, pool).front().empty());
+  REQUIRE_ERROR(fit_index(Matrix(0, 12), 1, KeptVectors::None), "fitted to no vectors");
+  broken(1, 3) = std::numeric_limits<float>::quiet_NaN();
+  REQUIRE_ERROR(fit_index(broken, 1, KeptVectors::None), "fitted to vector 1, which is not finite");
 }
 
 TEST_CASE("a file holds what was saved and appended", "[binary_index]") {

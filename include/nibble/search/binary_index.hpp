@@ -28,6 +28,7 @@
 #include <nibble/search/row_encoder.hpp>
 #include <nibble/search/row_store.hpp>
 #include <nibble/search/row_table.hpp>
+#include <nibble/search/saved_records.hpp>
 
 namespace nibble {
 
@@ -73,11 +74,7 @@ class BinaryIndex {
   /// Rows that are scanned, removed ones too, which take up room until `save` leaves them out.
   [[nodiscard]] Index rows() const noexcept { return rows_.rows(); }
   /// Bytes that the rows take, mapped or not.
-  [[nodiscard]] std::uint64_t bytes() const noexcept {
-    std::uint64_t sum = 0;
-    for (const RowStore& store : rows_.stores()) sum += store.payload().size();
-    return sum;
-  }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return rows_.bytes(); }
 
   /// The ids of the rows that can be found, in the order of the rows.
   [[nodiscard]] std::vector<std::uint64_t> ids() const {
@@ -172,7 +169,7 @@ class BinaryIndex {
     };
     index_file::Root root = index_file::write_start(parameters(), write_at);
     const auto keep = [&](std::int64_t row) { return !rows_.is_removed(row); };
-    const auto records = pieces_to_save();
+    const auto records = records_to_save(rows_, *encoder_);
     for (std::size_t i = 0; i < records.size(); ++i) {
       report(progress, "save", static_cast<Index>(i), static_cast<Index>(records.size()));
       const std::vector<RowStore::Piece>& pieces = records[i];
@@ -262,41 +259,6 @@ class BinaryIndex {
         if (!rows_.is_removed(rows.first_row + i)) visit(rows, i);
       }
     }
-  }
-
-  /// What goes into each record of a file: a store, or some whole lists.
-  [[nodiscard]] std::vector<std::vector<RowStore::Piece>> pieces_to_save() const {
-    const auto stores = rows_.stores();
-    std::vector<std::vector<RowStore::Piece>> records;
-    const bool in_order = stores.size() <= 1 && rows_.removed_count() == 0;
-    if (in_order || encoder_->centroids() == nullptr) {
-      std::int64_t first_row = 0;
-      for (const RowStore& store : stores) {
-        records.push_back({{&store, 0, 0, store.count(), first_row}});
-        first_row += store.count();
-      }
-      return records;
-    }
-    // Records are put together in memory, so they hold a limited number of bytes.
-    constexpr std::uint64_t most_bytes = std::uint64_t{128} << 20;
-    const std::uint64_t row_bytes =
-        bytes() / static_cast<std::uint64_t>(std::max(rows(), Index{1}));
-    std::uint64_t room = 0;
-    for (Index list = 0; list < parameters().lists(); ++list) {
-      std::int64_t first_row = 0;
-      for (const RowStore& store : stores) {
-        const RowStore::Piece piece = store.list(list, first_row);
-        first_row += store.count();
-        if (piece.count == 0) continue;
-        if (room == 0) {
-          records.emplace_back();
-          room = most_bytes;
-        }
-        records.back().push_back(piece);
-        room -= std::min(room, static_cast<std::uint64_t>(piece.count) * row_bytes);
-      }
-    }
-    return records;
   }
 
   void remove_places(const index_file::RecordView& record, std::size_t number,

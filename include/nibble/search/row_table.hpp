@@ -27,6 +27,12 @@ class RowTable {
   [[nodiscard]] std::span<const RowStore> stores() const noexcept { return stores_; }
   [[nodiscard]] std::int64_t rows() const noexcept { return rows_; }
   [[nodiscard]] Index removed_count() const noexcept { return removed_count_; }
+  /// Bytes of all stores.
+  [[nodiscard]] std::uint64_t bytes() const noexcept {
+    std::uint64_t sum = 0;
+    for (const RowStore& store : stores_) sum += store.payload().size();
+    return sum;
+  }
   [[nodiscard]] bool is_removed(std::int64_t row) const noexcept {
     return removed_[static_cast<std::size_t>(row)];
   }
