@@ -4,16 +4,22 @@
 #include <filesystem>
 #include <iostream>
 #include <numeric>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include <nibble/core/function_ref.hpp>
+#include <nibble/core/thread_pool.hpp>
 #include <nibble/dispatch/dispatch.hpp>
-#include <nibble/nibble.hpp>
+#include <nibble/search/binary_index.hpp>
+#include <nibble/search/packed_bits_file.hpp>
+#include <nibble/text/utf8.hpp>
 
 #include "common/console.hpp"
 #include "common/kept_option.hpp"
@@ -33,7 +39,7 @@ using namespace nibble::example;
 const std::vector<std::string> shipped_texts{"examples/texts/treasure_island.txt"};
 
 struct Options {
-  std::string folder, text, source, model = "examples/models/novella-embed";
+  std::string folder, file, text, source, model = "examples/models/novella-embed";
   std::string pooling{pooling_names.front()};
   std::vector<std::string> files;
   std::vector<std::uint64_t> ids;
@@ -60,7 +66,8 @@ struct Options {
         ->capture_default_str();
     command
         .add_option("--bits", bits,
-                    "Bits of a dimension's code, 1 to 8 (RaBitQ); 0: plain sign bits")
+                    "Bits of a dimension's code. 0: the signs of the vector; 1 to 8: RaBitQ, which "
+                    "turns vectors at random first and so finds more with as many bits")
         ->check(CLI::Range(0, max_code_bits))
         ->capture_default_str();
     kept.add_to(command);
@@ -81,8 +88,10 @@ struct Options {
   }
   void add_search_options(CLI::App& command) {
     command
-        .add_option("--probes", search.probes,
-                    "Lists of an inverted file that are looked into for a query")
+        .add_option(
+            "--probes", search.probes,
+            "Lists that are looked into for a query, of an index with --lists: the more, the "
+            "slower, and the more is found")
         ->check(at_least(1))
         ->capture_default_str();
     command.add_option("-k,--count", search.count, "Passages to find")
@@ -100,6 +109,36 @@ struct Options {
         ->capture_default_str();
   }
 };
+
+/// The model that a folder's vectors are of. Throws Error, naming the settings.
+TextEmbedder load_model(const PassageFolder& folder, const BinaryIndex& index, ThreadPool& pool,
+                        const Progress& progress) {
+  const EmbedSettings& settings = folder.settings();
+  try {
+    TextEmbedder model(settings.model, settings.pooling, pool, progress);
+    if (settings.dims > model.dims()) {
+      fail("dims: expected 1 to ", model.dims(), ", found ", settings.dims);
+    }
+    if (settings.dims != index.parameters().dims) {
+      fail("dims: ", settings.dims, ", the index has ", index.parameters().dims);
+    }
+    return model;
+  } catch (const Cancelled&) {
+    throw;
+  } catch (const Error& error) {
+    fail(path_text(folder.settings_path()), ": ", error.what());
+  }
+}
+
+/// The texts that come with nibble, where none are given.
+std::vector<Passage> read_texts(const std::vector<std::string>& files) {
+  if (!files.empty()) return read_passages(files);
+  std::error_code code;
+  if (!std::filesystem::exists(shipped_texts.front(), code)) {
+    fail(shipped_texts.front(), ": no such file from here; name a TEXT");
+  }
+  return read_passages(shipped_texts);
+}
 
 Matrix embed(const TextEmbedder& model, Index dims, std::span<const Passage> passages,
              ThreadPool& pool, const Progress& progress) {
@@ -147,16 +186,16 @@ void run_index(const Options& options) {
   Console console;
   ThreadPool pool(options.common.threads);
   const Stopwatch stopwatch;
+  NewPassageFolder made(options.folder);
+  const std::vector<Passage> passages = read_texts(options.files);
   const TextEmbedder model(options.model, options.pooling, pool, console.loading());
   const Index dims = options.dims == 0 ? model.dims() : options.dims;
-  const std::vector<std::string> files = options.files.empty() ? shipped_texts : options.files;
-  const std::vector<Passage> passages = read_passages(files);
-  if (passages.empty()) fail(files.front(), ": holds no passage of 300 characters");
   const Matrix vectors = embed(model, dims, passages, pool, console.progress());
   BinaryIndex index = make_index(options, vectors, pool, console.progress());
-  const PassageFolder folder(options.folder, {options.model, options.pooling, dims});
-  index.add(folder.append(passages), vectors, pool, dispatch::best_search());
-  index.save(folder.index_path());
+  const PassageFolder folder(made.path(), {options.model, options.pooling, dims});
+  index.add(folder.append(passages), vectors, pool, dispatch::best_search(), console.progress());
+  index.save(folder.index_path(), console.progress());
+  made.commit();
   report_index(options, options.model, index, passages.size(), stopwatch.seconds(), pool);
 }
 
@@ -164,28 +203,28 @@ void run_add(const Options& options) {
   Console console;
   ThreadPool pool(options.common.threads);
   const Stopwatch stopwatch;
-  const PassageFolder folder(options.folder);
+  const PassageFolder folder(options.folder, Access::Write);
   BinaryIndex index = BinaryIndex::open(folder.index_path());
   const EmbedSettings& settings = folder.settings();
-  const TextEmbedder model(settings.model, settings.pooling, pool, console.loading());
   const std::vector<Passage> passages = read_passages(options.files);
+  const TextEmbedder model = load_model(folder, index, pool, console.loading());
   const Matrix vectors = embed(model, settings.dims, passages, pool, console.progress());
-  index.add(folder.append(passages), vectors, pool, dispatch::best_search());
+  index.add(folder.append(passages), vectors, pool, dispatch::best_search(), console.progress());
   index.commit();
   report_index(options, path_text(settings.model), index, passages.size(), stopwatch.seconds(),
                pool);
 }
 
 void run_remove(const Options& options) {
-  const PassageFolder folder(options.folder);
+  const PassageFolder folder(options.folder, Access::Write);
   BinaryIndex index = BinaryIndex::open(folder.index_path());
   Index removed = 0;
-  for (const std::uint64_t id : options.ids) {
+  for (const std::uint64_t id : std::set(options.ids.begin(), options.ids.end())) {
     if (index.remove({&id, 1}) == 0) fail("ID ", id, ": ", options.folder, " has no such passage");
     ++removed;
   }
   if (!options.source.empty()) {
-    const Index of_source = index.remove(folder.ids_of(options.source));
+    const Index of_source = index.remove(folder.ids_of(options.source, index.ids()));
     if (of_source == 0) fail("--source ", options.source, ": ", options.folder, " has none of it");
     removed += of_source;
   }
@@ -199,6 +238,55 @@ void run_remove(const Options& options) {
   } else {
     std::cout << options.folder << ": " << removed << " passages removed, " << index.size()
               << " left\n";
+  }
+}
+
+void run_compact(const Options& options) {
+  Console console;
+  const PassageFolder folder(options.folder, Access::Write);
+  const BinaryIndex index = BinaryIndex::open(folder.index_path());
+  const auto file_bytes = [&] { return std::filesystem::file_size(folder.index_path()); };
+  const std::uintmax_t before = file_bytes();
+  index.save(folder.index_path(), console.progress());
+  if (options.common.json) {
+    std::cout << json_text({{"program", "nibble-search"},
+                            {"index", options.folder},
+                            {"passages", index.size()},
+                            {"bytes_before", before},
+                            {"bytes", file_bytes()}});
+  } else {
+    std::cout << options.folder << ": " << megabytes(before) << " MB before, "
+              << megabytes(file_bytes()) << " MB now\n";
+  }
+}
+
+/// Writes the bits of an index and, beside them, which passage each row is.
+void run_export(const Options& options) {
+  const PassageFolder folder(options.folder);
+  const BinaryIndex index = BinaryIndex::open(folder.index_path());
+  const std::filesystem::path file = options.file;
+  const ByteMatrix bits = index.sign_bits();
+  if (file.extension() == ".npy") {
+    write_npy_bits(file, bits);
+  } else if (file.extension() == ".faiss") {
+    write_faiss_binary_flat(file, bits);
+  } else {
+    fail(options.file, ": expected a name that ends with .npy or .faiss");
+  }
+  const std::string ids_file = options.file + ".ids";
+  std::string lines;
+  for (const std::uint64_t id : index.ids()) lines += std::to_string(id) + "\n";
+  write_text_file(ids_file, lines);
+  if (options.common.json) {
+    std::cout << json_text({{"program", "nibble-search"},
+                            {"index", options.folder},
+                            {"file", options.file},
+                            {"ids", ids_file},
+                            {"passages", index.size()},
+                            {"dims", index.parameters().dims}});
+  } else {
+    std::cout << options.file << ": the bits of " << index.size() << " passages, whose ids are in "
+              << ids_file << "\n";
   }
 }
 
@@ -234,9 +322,11 @@ void report_found(const Options& options, const EmbedSettings& settings,
 /// Looks for the query; `read` gives the passages of some ids.
 void find(const Options& options, const EmbedSettings& settings, const TextEmbedder& model,
           const BinaryIndex& index, ThreadPool& pool,
-          FunctionRef<std::vector<Passage>(const std::vector<std::uint64_t>& ids)> read) {
+          FunctionRef<std::vector<Passage>(std::span<const std::uint64_t> ids)> read) {
+  if (text::find_invalid_utf8(options.text)) fail("QUERY: is not UTF-8");
   const std::vector<Passage> query{{"", options.text}};
   const Matrix vector = embed(model, settings.dims, query, pool, {});
+  if (vector.isZero(0)) fail("QUERY: holds no token that the model has a vector for");
   const Stopwatch stopwatch;
   const auto nearest = index.search(vector, options.search, pool, dispatch::best_search()).front();
   const double seconds = stopwatch.seconds();
@@ -254,15 +344,15 @@ void find(const Options& options, const EmbedSettings& settings, const TextEmbed
 void query_shipped(const Options& options) {
   Console console;
   ThreadPool pool(options.common.threads);
+  const std::vector<Passage> passages = read_texts({});
   const TextEmbedder model(options.model, options.pooling, pool);
   const EmbedSettings settings{options.model, options.pooling, model.dims()};
-  const std::vector<Passage> passages = read_passages(shipped_texts);
   const Matrix vectors = embed(model, settings.dims, passages, pool, console.progress());
   BinaryIndex index = make_index(options, vectors, pool, console.progress());
   std::vector<std::uint64_t> ids(passages.size());
   std::iota(ids.begin(), ids.end(), std::uint64_t{0});
   index.add(ids, vectors, pool, dispatch::best_search());
-  find(options, settings, model, index, pool, [&](const std::vector<std::uint64_t>& places) {
+  find(options, settings, model, index, pool, [&](std::span<const std::uint64_t> places) {
     std::vector<Passage> found;
     for (const std::uint64_t place : places) found.push_back(passages[place]);
     return found;
@@ -275,16 +365,17 @@ void run_query(const Options& options) {
   const PassageFolder folder(options.folder);
   const BinaryIndex index = BinaryIndex::open(folder.index_path());
   const EmbedSettings& settings = folder.settings();
-  const TextEmbedder model(settings.model, settings.pooling, pool);
+  const TextEmbedder model = load_model(folder, index, pool, {});
   find(options, settings, model, index, pool,
-       [&](const std::vector<std::uint64_t>& ids) { return folder.read(ids); });
+       [&](std::span<const std::uint64_t> ids) { return folder.read(ids); });
 }
 
 void run_verify(const Options& options) {
+  Console console;
   const PassageFolder folder(options.folder);
   const Stopwatch stopwatch;
-  BinaryIndex::verify(folder.index_path());
-  const BinaryIndex index = BinaryIndex::open(folder.index_path());
+  const BinaryIndex index = BinaryIndex::verify(folder.index_path(), console.progress());
+  folder.verify(index.ids(), console.progress());
   if (options.common.json) {
     std::cout << json_text({{"program", "nibble-search"},
                             {"index", options.folder},
@@ -292,7 +383,8 @@ void run_verify(const Options& options) {
                             {"bytes", index.bytes()},
                             {"seconds", stopwatch.seconds()}});
   } else {
-    std::cout << options.folder << ": " << index.size() << " passages, all checksums hold\n";
+    std::cout << options.folder << ": " << index.size()
+              << " passages are there, all checksums hold\n";
   }
 }
 
@@ -318,6 +410,19 @@ int main(int argc, char** argv) {
   remove->add_option("ID", options.ids, "Ids of passages, as query tells them");
   remove->add_option("--source", options.source, "All passages of this text file, as named to add");
 
+  CLI::App* compact =
+      options.add_command(app, "compact", "Writes an index anew, without what was removed");
+  options.add_folder(*compact);
+
+  CLI::App* export_bits = options.add_command(
+      app, "export", "Writes the sign bits of an index begun with --bits 0 for numpy or FAISS");
+  options.add_folder(*export_bits);
+  export_bits
+      ->add_option("FILE", options.file,
+                   "FILE.npy or FILE.faiss (an IndexBinaryFlat); FILE.npy.ids or FILE.faiss.ids "
+                   "will hold the ids of its rows, one a line")
+      ->required();
+
   CLI::App* query = options.add_command(app, "query", "Finds passages like a text");
   query->add_option(
       "INDEX", options.folder,
@@ -325,7 +430,8 @@ int main(int argc, char** argv) {
   query->add_option("QUERY", options.text, "What to look for");
   options.add_search_options(*query);
 
-  CLI::App* verify = options.add_command(app, "verify", "Compares an index with its checksums");
+  CLI::App* verify =
+      options.add_command(app, "verify", "Compares an index with its checksums and its texts");
   options.add_folder(*verify);
 
   CLI::App* bench = app.add_subcommand("bench", "Compares codes: recall, size, speed");
@@ -349,9 +455,18 @@ int main(int argc, char** argv) {
     if (index->parsed()) run_index(options);
     if (add->parsed()) run_add(options);
     if (remove->parsed()) run_remove(options);
+    if (compact->parsed()) run_compact(options);
+    if (export_bits->parsed()) run_export(options);
     if (query->parsed()) {
       if (query->count("INDEX") == 0) fail("QUERY is required");
-      if (query->count("QUERY") == 0) std::swap(options.text, options.folder);  // QUERY alone
+      if (query->count("QUERY") == 0) {  // QUERY alone
+        std::error_code code;
+        if (std::filesystem::exists(std::filesystem::path(options.folder) / "settings.json",
+                                    code)) {
+          fail("QUERY is required: ", options.folder, " is an INDEX");
+        }
+        std::swap(options.text, options.folder);
+      }
       run_query(options);
     }
     if (verify->parsed()) run_verify(options);

@@ -20,8 +20,8 @@ struct KeptOption {
                                     kept_vectors_names.begin());
   }
 
-  void add_to(CLI::App& command) {
-    command.add_option("--keep", name, "Vectors kept beside the codes, to re-rank with")
+  CLI::Option* add_to(CLI::App& command) {
+    return command.add_option("--keep", name, "Vectors kept beside the codes, to re-rank with")
         ->check(CLI::IsMember(
             std::vector<std::string>(kept_vectors_names.begin(), kept_vectors_names.end())))
         ->capture_default_str();

@@ -14,6 +14,7 @@
 #include "common/median.hpp"
 #include "common/report.hpp"
 #include "common/search_recall.hpp"
+#include "common/seconds_of.hpp"
 
 namespace nibble::example {
 namespace {
@@ -32,9 +33,15 @@ struct ProbeRow {
   double one_seconds = 0;
 };
 
+void check_lists(const ListBenchOptions& options, Index rows) {
+  if (options.lists > rows)
+    fail("--lists ", options.lists, ": expected at most the ", rows, " rows");
+}
+
 Corpus make_corpus(const ListBenchOptions& options, ThreadPool& pool, const Progress& progress) {
   if (options.texts.empty()) {
     constexpr Index queries = 256;
+    check_lists(options, options.rows);
     report(progress, "made vectors", 0, 1);
     Corpus corpus{clustered_vectors(options.rows, options.dims, options.clusters, 1, pool),
                   clustered_vectors(queries, options.dims, options.clusters, 1, pool, options.rows),
@@ -43,11 +50,12 @@ Corpus make_corpus(const ListBenchOptions& options, ThreadPool& pool, const Prog
     return corpus;
   }
   const Matrix vectors = embed_passages(options.texts, options.model, 0, pool, progress);
+  check_lists(options, vectors.rows());
   return {vectors, vectors, true};
 }
 
-std::vector<std::vector<Neighbour>> search(const Corpus& corpus, const BinaryIndex& index,
-                                           const SearchOptions& options, ThreadPool& pool) {
+std::vector<std::vector<Neighbour>> search_corpus(const Corpus& corpus, const BinaryIndex& index,
+                                                  const SearchOptions& options, ThreadPool& pool) {
   if (corpus.among) return search_others(corpus.queries, index, options, pool);
   return index.search(corpus.queries, options, pool, dispatch::best_search());
 }
@@ -86,29 +94,31 @@ std::vector<double> shares_read(const Corpus& corpus, const BinaryIndex& index, 
   return shares;
 }
 
-void measure(ProbeRow& row, const Corpus& corpus, const BinaryIndex& index,
-             const ExactNeighbours& exact, const ListBenchOptions& options, ThreadPool& pool) {
+void measure_probes(ProbeRow& row, const Corpus& corpus, const BinaryIndex& index,
+                    const ExactNeighbours& exact, const ListBenchOptions& options,
+                    ThreadPool& pool) {
   SearchOptions search_options = options.search;
   search_options.probes = std::max<std::size_t>(row.probes, 1);
   for (std::size_t i = 0; i < row.recall.size(); ++i) {
     search_options.oversampling = recall_oversamplings[i];
-    row.recall[i] = exact.recall(search(corpus, index, search_options, pool));
+    row.recall[i] = exact.recall(search_corpus(corpus, index, search_options, pool));
   }
   std::vector<double> seconds;
   constexpr Index queries = 32;  // each alone
   for (int round = 0; round < options.repeat; ++round) {
-    const Stopwatch stopwatch;
-    for (Index q = 0; q < queries; ++q) {
-      static_cast<void>(index.search(corpus.queries.middleRows(q % corpus.queries.rows(), 1),
-                                     search_options, pool, dispatch::best_search()));
-    }
-    seconds.push_back(stopwatch.seconds() / queries);
+    const double all = seconds_of([&] {
+      for (Index q = 0; q < queries; ++q) {
+        static_cast<void>(index.search(corpus.queries.middleRows(q % corpus.queries.rows(), 1),
+                                       search_options, pool, dispatch::best_search()));
+      }
+    });
+    seconds.push_back(all / queries);
   }
   row.one_seconds = median(seconds);
 }
 
-void print(const std::vector<ProbeRow>& rows, const ListBenchOptions& options, const Corpus& corpus,
-           double fit_seconds, double add_seconds, ThreadPool& pool) {
+void print_probes(const std::vector<ProbeRow>& rows, const ListBenchOptions& options,
+                  const Corpus& corpus, double fit_seconds, double add_seconds, ThreadPool& pool) {
   if (options.common.json) {
     Json json =
         describe_run("nibble-search", corpus.among ? options.model : "clustered vectors", pool);
@@ -150,8 +160,10 @@ void print(const std::vector<ProbeRow>& rows, const ListBenchOptions& options, c
 void add_list_bench_options(CLI::App& app, ListBenchOptions& options) {
   options.common.add_to(app);
   app.add_option("--lists", options.lists, "Lists")->check(at_least(1))->capture_default_str();
-  app.add_option("--bits", options.bits,
-                 "Bits of a dimension's code, 1 to 8 (RaBitQ), 0: sign bits")
+  app.add_option(
+         "--bits", options.bits,
+         "Bits of a dimension's code. 0: the signs of the vector; 1 to 8: RaBitQ, which turns "
+         "vectors at random first")
       ->check(CLI::Range(0, max_code_bits))
       ->capture_default_str();
   app.add_option("--rows", options.rows, "Vectors")->check(at_least(100))->capture_default_str();
@@ -187,7 +199,7 @@ void run_list_bench(const ListBenchOptions& options) {
   {
     BinaryIndex index(plain);
     index.add(ids, corpus.vectors, pool, dispatch::best_search());
-    measure(rows.front(), corpus, index, exact, options, pool);
+    measure_probes(rows.front(), corpus, index, exact, options, pool);
   }
   const Stopwatch fitting;
   BinaryIndex index(
@@ -201,11 +213,11 @@ void run_list_bench(const ListBenchOptions& options) {
   for (std::size_t probes = 1;; probes = std::min(2 * probes, lists)) {
     report(progress, "probes", static_cast<Index>(probes), options.lists + 1);
     rows.push_back({probes, shares[probes - 1], {}, 0});
-    measure(rows.back(), corpus, index, exact, options, pool);
+    measure_probes(rows.back(), corpus, index, exact, options, pool);
     if (probes == lists) break;
   }
   report(progress, "probes", 1, 1);
-  print(rows, options, corpus, fit_seconds, add_seconds, pool);
+  print_probes(rows, options, corpus, fit_seconds, add_seconds, pool);
 }
 
 }  // namespace nibble::example

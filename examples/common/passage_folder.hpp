@@ -4,13 +4,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <nibble/core/error.hpp>
+#include <nibble/core/progress.hpp>
+#include <nibble/io/atomic_directory.hpp>
 #include <nibble/io/json.hpp>
 #include <nibble/io/mapped_file.hpp>
 #include <nibble/io/output_file.hpp>
@@ -19,6 +23,7 @@
 #include <nibble/model/embed_texts.hpp>
 #include <nibble/search/binary_index.hpp>
 #include <nibble/search/passages.hpp>
+#include <nibble/text/utf8.hpp>
 
 namespace nibble::example {
 
@@ -27,13 +32,23 @@ struct Passage {
   std::string source, text;
 };
 
-/// The passages of some text files.
-[[nodiscard]] inline std::vector<Passage> read_passages(const std::vector<std::string>& files) {
+/// A text file's passages, as one of the functions of search/passages.hpp cuts it.
+using CutText = std::vector<std::string> (*)(std::string_view text, const PassageOptions& options);
+
+/// The passages of some text files. Throws Error, naming the file, where it or its name is not
+/// UTF-8, or it holds no passage.
+[[nodiscard]] inline std::vector<Passage> read_passages(const std::vector<std::string>& files,
+                                                        CutText cut = split_passages) {
   std::vector<Passage> passages;
   for (const std::string& file : files) {
-    for (std::string& text : cut_passages(read_text_file(file))) {
-      passages.push_back({file, std::move(text)});
+    if (text::find_invalid_utf8(file)) fail(printable(file, 4096), ": the name is not UTF-8");
+    const std::string content = read_text_file(file);
+    if (const auto at = text::find_invalid_utf8(content)) {
+      fail(file, ": is not UTF-8: invalid from byte ", *at, " on");
     }
+    const std::size_t before = passages.size();
+    for (std::string& text : cut(content, {})) passages.push_back({file, std::move(text)});
+    if (passages.size() == before) fail(file, ": holds no passage");
   }
   return passages;
 }
@@ -45,88 +60,125 @@ struct EmbedSettings {
   Index dims = 0;
 };
 
+/// Whether a folder is only read, or written too.
+enum class Access : bool { Read, Write };
+
 /// The folder holds
 /// - settings.json: the model that the vectors are of, its pooling, and the vectors' dimensions
 /// - passages.jsonl: a passage a line; its id is the byte at which its line begins
 /// - vectors.nibble: the BinaryIndex
-/// Passages are written before the index speaks of them, and removing them changes the index alone.
-/// So a crash leaves at most lines that nothing refers to, as removing does, and an id stays what
-/// it is.
+/// Who has opened it for writing holds the lock of settings.json from before anything is read until
+/// the object is gone, so there is one writer at a time. Passages are forced to the disk before the
+/// index speaks of them, and removing them changes the index alone. So a crash leaves at most lines
+/// that nothing refers to, the last of them perhaps not whole, which the next `append` cuts off;
+/// and an id stays what it is. Only lines that the index refers to are ever read.
 class PassageFolder {
  public:
-  /// Throws Error where settings.json is missing or broken.
-  explicit PassageFolder(std::filesystem::path folder) : folder_(std::move(folder)) {
-    const auto path = folder_ / "settings.json";
-    const auto json = read_json_file(path, std::uint64_t{1} << 20);
-    const auto text = json_field<std::string>(json, "model", path_text(path));
+  /// Throws Error where settings.json is missing or broken, or, for writing, another one writes.
+  explicit PassageFolder(std::filesystem::path folder, Access access = Access::Read)
+      : folder_(std::move(folder)) {
+    if (access == Access::Write) {
+      lock_.emplace(settings_path());
+      remove_partial_siblings(index_path());
+    }
+    const std::string source = path_text(settings_path());
+    const auto json = read_json_file(settings_path(), std::uint64_t{1} << 20);
+    const auto text = json_field<std::string>(json, "model", source);
     settings_.model = std::u8string(text.begin(), text.end());
     settings_.pooling =
-        json_optional<std::string>(json, "pooling", path_text(path)).value_or(settings_.pooling);
-    settings_.dims = json_field<Index>(json, "dims", path_text(path), 1, RaBitQ::max_dims);
+        json_optional<std::string>(json, "pooling", source).value_or(settings_.pooling);
+    settings_.dims = json_field<Index>(json, "dims", source, 1, RaBitQ::max_dims);
   }
 
-  /// Begins a folder, or an old one of the same name anew.
+  /// Begins one in an empty folder that is there. Throws Error.
   PassageFolder(std::filesystem::path folder, EmbedSettings settings)
       : folder_(std::move(folder)), settings_(std::move(settings)) {
     settings_.model = std::filesystem::absolute(settings_.model);
-    std::error_code code;
-    std::filesystem::create_directories(folder_, code);
-    if (code) fail(path_text(folder_), ": cannot be created: ", code.message());
-    std::filesystem::remove(index_path(), code);
-    const auto text = settings_.model.u8string();
-    const nlohmann::json json{{"model", std::string(text.begin(), text.end())},
-                              {"pooling", settings_.pooling},
-                              {"dims", settings_.dims}};
-    write_text_file(folder_ / "settings.json", json.dump(1) + "\n");
-    write_text_file(passages_path(), "");
+    const auto model = settings_.model.u8string();
+    const std::string text(model.begin(), model.end());
+    if (nibble::text::find_invalid_utf8(text)) {
+      fail(path_text(settings_.model), ": the name is not UTF-8");
+    }
+    const nlohmann::json json{
+        {"model", text}, {"pooling", settings_.pooling}, {"dims", settings_.dims}};
+    write_text_file(settings_path(), json.dump(1) + "\n", Sync::yes);
+    write_text_file(passages_path(), "", Sync::yes);
   }
 
   [[nodiscard]] const EmbedSettings& settings() const noexcept { return settings_; }
   [[nodiscard]] std::filesystem::path index_path() const { return folder_ / "vectors.nibble"; }
+  [[nodiscard]] std::filesystem::path settings_path() const { return folder_ / "settings.json"; }
 
-  /// Writes passages behind the others, and returns their ids.
-  std::vector<std::uint64_t> append(const std::vector<Passage>& passages) const {
-    std::error_code code;
-    std::uint64_t at = std::filesystem::file_size(passages_path(), code);
-    if (code) fail(path_text(passages_path()), ": cannot be read: ", code.message());
-    const std::uint64_t start = at;
+  /// Writes passages behind the others, and returns their ids. For the one writer.
+  [[nodiscard]] std::vector<std::uint64_t> append(std::span<const Passage> passages) const {
+    UpdateFile file(passages_path());
+    const std::uint64_t start = cut_off_torn_line(file);
     std::string lines;
     std::vector<std::uint64_t> ids;
     for (const Passage& passage : passages) {
+      ids.push_back(start + lines.size());
       const nlohmann::json json{{"source", passage.source}, {"text", passage.text}};
-      ids.push_back(at);
-      const std::string line = json.dump() + "\n";
-      at += line.size();
-      lines += line;
+      lines += json.dump() + "\n";
     }
-    UpdateFile file(passages_path());
     file.write_at(start, std::as_bytes(std::span<const char>(lines)));
     file.force();
     return ids;
   }
 
   /// The passages of these ids. Throws Error where one is not there.
-  [[nodiscard]] std::vector<Passage> read(const std::vector<std::uint64_t>& ids) const {
+  [[nodiscard]] std::vector<Passage> read(std::span<const std::uint64_t> ids) const {
     std::vector<Passage> passages;
-    if (ids.empty()) return passages;
-    const auto file = MappedFile::open(passages_path());
-    for (const std::uint64_t id : ids) passages.push_back(parse(line(*file, id), id));
+    for_each(ids, {},
+             [&](std::uint64_t, Passage&& passage) { passages.push_back(std::move(passage)); });
     return passages;
   }
 
-  /// The ids of all lines whose passage is of this source, removed ones too.
-  [[nodiscard]] std::vector<std::uint64_t> ids_of(std::string_view source) const {
-    std::vector<std::uint64_t> ids;
-    const auto file = MappedFile::open(passages_path());
-    for (std::uint64_t id = 0; id < file->bytes().size();) {
-      const std::string_view text = line(*file, id);
-      if (parse(text, id).source == source) ids.push_back(id);
-      id += text.size() + 1;
-    }
-    return ids;
+  /// Those of the ids whose passages are of this source. Throws Error as `read`.
+  [[nodiscard]] std::vector<std::uint64_t> ids_of(std::string_view source,
+                                                  std::span<const std::uint64_t> ids) const {
+    std::vector<std::uint64_t> found;
+    for_each(ids, {}, [&](std::uint64_t id, Passage&& passage) {
+      if (passage.source == source) found.push_back(id);
+    });
+    return found;
+  }
+
+  /// Throws Error where the passage of one of these ids is not there; Cancelled.
+  void verify(std::span<const std::uint64_t> ids, const Progress& progress) const {
+    for_each(ids, progress, [](std::uint64_t, Passage&&) {});
   }
 
  private:
+  /// Visits the passages of some ids.
+  void for_each(std::span<const std::uint64_t> ids, const Progress& progress,
+                FunctionRef<void(std::uint64_t id, Passage&& passage)> visit) const {
+    if (ids.empty()) return;
+    const auto file = MappedFile::open(passages_path());
+    const auto count = static_cast<Index>(ids.size());
+    for (Index i = 0; i < count; ++i) {
+      if (i % 1024 == 0) report(progress, "passages", i, count);
+      const std::uint64_t id = ids[static_cast<std::size_t>(i)];
+      visit(id, parse(line(*file, id), id));
+    }
+    report(progress, "passages", count, count);
+  }
+
+  /// Where the last whole line ends; the file then ends there too.
+  [[nodiscard]] static std::uint64_t cut_off_torn_line(UpdateFile& file) {
+    const std::uint64_t size = file.size();
+    std::uint64_t end = size;
+    std::vector<std::byte> bytes;
+    for (bool found = false; end > 0 && !found;) {
+      constexpr std::uint64_t most = 65536;
+      bytes.resize(static_cast<std::size_t>(std::min(end, most)));
+      file.read_at(end - bytes.size(), bytes);
+      while (!bytes.empty() && bytes.back() != std::byte{'\n'}) bytes.pop_back(), --end;
+      found = !bytes.empty();
+    }
+    if (end < size) file.resize(end);
+    return end;
+  }
+
   [[nodiscard]] std::string where(std::uint64_t id) const {
     return concat(path_text(passages_path()), ": byte ", id);
   }
@@ -150,6 +202,40 @@ class PassageFolder {
 
   std::filesystem::path folder_;
   EmbedSettings settings_;
+  std::optional<UpdateFile> lock_;
+};
+
+/// Makes a folder anew: it is written beside, and replaces an older one when it is complete.
+class NewPassageFolder {
+ public:
+  /// Throws Error where the path holds something else than a folder of nibble-search, or another
+  /// one writes it.
+  explicit NewPassageFolder(const std::filesystem::path& folder)
+      : former_(lock_former(folder)),
+        work_(folder, Existing::replace, {"index", "settings.json", "passages.jsonl"}) {}
+
+  /// Where to write.
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return work_.path(); }
+
+  /// Gives the folder its name. Throws Error.
+  void commit() {
+    if (former_) former_->allow_replacement();
+    work_.commit(Sync::yes);
+  }
+
+ private:
+  static std::optional<UpdateFile> lock_former(const std::filesystem::path& folder) {
+    const auto settings = folder / "settings.json";
+    std::error_code code;
+    if (!std::filesystem::is_regular_file(settings, code)) return std::nullopt;
+    std::optional<UpdateFile> lock(std::in_place, settings);
+    remove_partial_siblings(
+        (std::filesystem::absolute(folder) / "").lexically_normal().parent_path());
+    return lock;
+  }
+
+  std::optional<UpdateFile> former_;
+  AtomicDirectory work_;
 };
 
 }  // namespace nibble::example

@@ -76,6 +76,7 @@ Json make_json(const std::vector<SearchBenchRow>& rows, const SearchBenchOptions
     }
     if (options.texts.empty()) {
       if (row.resident_bytes) code["resident_bytes_per_row"] = *row.resident_bytes;
+      if (row.mapped_bytes) code["mapped_bytes_per_row"] = *row.mapped_bytes;
       code["adds_per_second"] = row.adds_per_second;
       code["open_seconds"] = row.open_seconds;
       code["seconds_per_query"] = row.one_seconds;
@@ -107,12 +108,14 @@ std::string make_plot(const std::vector<SearchBenchRow>& rows, const SearchBench
 
 void add_search_bench_options(CLI::App& app, SearchBenchOptions& options) {
   options.common.add_to(app);
-  app.add_option("--bits", options.bits,
-                 "Bits of a dimension's code, separated by commas: 1 to 8 (RaBitQ), 0: sign bits")
+  app.add_option(
+         "--bits", options.bits,
+         "Bits of a dimension's code, separated by commas. 0: the signs of the vector; 1 to 8: "
+         "RaBitQ, which turns vectors at random first")
       ->delimiter(',')
       ->check(CLI::Range(0, max_code_bits))
       ->capture_default_str();
-  options.kept.add_to(app);
+  CLI::Option* kept = options.kept.add_to(app);
   app.add_option("--rows", options.rows, "Vectors")->check(at_least(100))->capture_default_str();
   app.add_option("--dims", options.dims, "Dimensions; 0: 1024, or all of the model")
       ->check(at_least(0))
@@ -120,8 +123,10 @@ void add_search_bench_options(CLI::App& app, SearchBenchOptions& options) {
   app.add_option("--clusters", options.clusters, "Clusters that the vectors lie in")
       ->check(at_least(1))
       ->capture_default_str();
-  CLI::Option* texts = app.add_option(
-      "--text", options.texts, "Text files: recall among their passages, instead of made vectors");
+  CLI::Option* texts = app.add_option("--text", options.texts,
+                                      "Text files: recall among their passages, with float32 "
+                                      "vectors kept, instead of made vectors");
+  texts->excludes(kept);
   app.add_option("--model", options.model, "Folder of static token embeddings, for --text")
       ->capture_default_str();
   app.add_option("--seeds", options.seeds, "Random rotations to take the mean over, with --text")
@@ -138,8 +143,9 @@ void add_search_bench_options(CLI::App& app, SearchBenchOptions& options) {
   app.add_option("--repeat", options.repeat, "Rounds of timings, whose median counts")
       ->check(at_least(1))
       ->capture_default_str();
-  app.add_option("--output", options.output,
-                 "Folder for bench.json, bench.md (the table) and bench.svg (a plot)");
+  app.add_option(
+      "--output", options.output,
+      "Folder for bench.json, bench.md (the table) and, without --text, bench.svg (a plot)");
   app.footer(
       "Each code is re-ranked with 2 and 4 times as many candidates, and timed with 4 times. A\n"
       "query alone is held against the read bandwidth measured just before and after it. The\n"
@@ -173,9 +179,10 @@ void run_search_bench(SearchBenchOptions options) {
             << " vectors kept\n"
             << aligned_table(table);
   for (const SearchBenchRow& row : rows) {
-    if (!row.resident_bytes) continue;
+    if (!row.resident_bytes || !row.mapped_bytes) continue;
     std::cout << row.name() << ": " << fixed(row.bytes, 0) << " bytes a row stated, "
-              << fixed(*row.resident_bytes, 1) << " measured in memory\n";
+              << fixed(*row.resident_bytes, 1) << " measured in memory after adding, "
+              << fixed(*row.mapped_bytes, 1) << " mapped and verified\n";
   }
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <nibble/core/function_ref.hpp>
 #include <nibble/io/output_file.hpp>
 
 #include "common/clustered_vectors.hpp"
@@ -34,8 +35,9 @@ struct SearchBenchRow {
 
   // Of made vectors only.
   double adds_per_second = 0;
-  std::optional<double> resident_bytes;       // of a row: what the process grew by
-  double open_seconds = 0;                    // of the saved index, mapped
+  std::optional<double> resident_bytes;  // of a row: what the process grew by when it was added
+  std::optional<double> mapped_bytes;    // the same of the saved index, mapped and verified
+  double open_seconds = 0;               // of the saved index, mapped
   double one_seconds = 0, batch_seconds = 0;  // for a query alone, and for one of 64 together
   double share_of_read = 0;                   // of the read bandwidth, that a query alone reaches
 
@@ -48,14 +50,24 @@ namespace search_measure_detail {
 
 inline constexpr Index batch = 64;
 
-/// A file that is gone with the object.
+/// A file that is gone with the object, or before where the system lets open files be removed.
 struct TemporaryFile {
   std::filesystem::path path;
-  ~TemporaryFile() {
+  void remove() const {
     std::error_code ignored;
     std::filesystem::remove(path, ignored);
   }
+  ~TemporaryFile() { remove(); }
 };
+
+/// What the process grew by during a call, for each of some rows.
+[[nodiscard]] inline std::optional<double> growth_per_row(Index rows, FunctionRef<void()> body) {
+  const auto before = resident_memory();
+  body();
+  const auto after = resident_memory();
+  if (!before || !after) return std::nullopt;
+  return (static_cast<double>(*after) - static_cast<double>(*before)) / static_cast<double>(rows);
+}
 
 [[nodiscard]] inline SearchBenchRow describe(const RowEncoder& encoder) {
   const RowBytes bytes = encoder.row_bytes();
@@ -80,6 +92,7 @@ struct Subject {
                                                 const Progress& progress) {
   constexpr Index piece = 65536;
   std::vector<Subject> subjects;
+  std::vector<double> seconds;  // that each took to add all
   for (Index first = 0; first < options.rows; first += piece) {
     report(progress, "vectors", first, options.rows);
     const Index count = std::min(piece, options.rows - first);
@@ -92,32 +105,35 @@ struct Subject {
     }
     exact.add(vectors, first, false, pool);
     const auto ids = row_numbers(first, count);
-    for (auto& [index, row] : subjects) {
-      const auto before = resident_memory();
-      const Stopwatch stopwatch;
-      index.add(ids, vectors, pool);
-      row.adds_per_second += stopwatch.seconds();
-      const auto after = resident_memory();
-      if (before && after) {
-        row.resident_bytes = row.resident_bytes.value_or(0) + static_cast<double>(*after) -
-                             static_cast<double>(*before);
-      }
+    seconds.resize(subjects.size());
+    for (std::size_t i = 0; i < subjects.size(); ++i) {
+      auto& [index, row] = subjects[i];
+      const auto grown = growth_per_row(options.rows, [&, &index = index] {
+        const Stopwatch stopwatch;
+        index.add(ids, vectors, pool, dispatch::best_search());
+        seconds[i] += stopwatch.seconds();
+      });
+      if (grown) row.resident_bytes = row.resident_bytes.value_or(0) + *grown;
     }
   }
-  for (auto& [index, row] : subjects) {
-    row.adds_per_second = static_cast<double>(options.rows) / row.adds_per_second;
-    if (row.resident_bytes) *row.resident_bytes /= static_cast<double>(options.rows);
+  for (std::size_t i = 0; i < subjects.size(); ++i) {
+    subjects[i].row.adds_per_second = static_cast<double>(options.rows) / seconds[i];
   }
   report(progress, "vectors", options.rows, options.rows);
   return subjects;
 }
 
-/// The time to open an index as a mapped file.
-[[nodiscard]] inline double open_seconds(const BinaryIndex& index) {
+/// The time to open an index as a mapped file, and the memory that it takes when all is read.
+inline void measure_file(Subject& subject, const Progress& progress) {
   const TemporaryFile file{
       sibling_path(std::filesystem::temp_directory_path() / "nibble-search-bench", "index")};
-  index.save(file.path);
-  return seconds_of([&] { static_cast<void>(BinaryIndex::open(file.path)); });
+  subject.index.save(file.path, progress);
+  subject.row.open_seconds = seconds_of([&] { static_cast<void>(BinaryIndex::open(file.path)); });
+  std::optional<BinaryIndex> mapped;
+  subject.row.mapped_bytes = growth_per_row(subject.index.rows(), [&] {
+    mapped = BinaryIndex::verify(file.path, progress);
+    file.remove();
+  });
 }
 
 /// Recall, and times in rounds: each width in turn, between two readings of the bandwidth.
@@ -135,8 +151,8 @@ inline void measure(std::vector<Subject>& subjects, const SearchBenchOptions& op
       recall[i] = exact.recall(index.search(queries, search, pool, kernels));
     }
     row.recalls = {recall};
-    row.open_seconds = open_seconds(index);
   }
+  for (Subject& subject : subjects) measure_file(subject, progress);
 
   const MachineLimits machine(dispatch::best().isa, pool.size());
   std::vector<std::vector<double>> one(subjects.size()), many(one), share(one);

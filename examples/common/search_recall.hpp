@@ -78,7 +78,7 @@ class ExactNeighbours {
 [[nodiscard]] inline Matrix embed_passages(const std::vector<std::string>& files,
                                            const std::string& model, Index dims, ThreadPool& pool,
                                            const Progress& progress) {
-  const std::vector<Passage> passages = read_passages(files);
+  const std::vector<Passage> passages = read_passages(files, cut_passages);
   if (passages.size() < 2) fail(files.front(), ": holds less than two passages");
   std::vector<std::string_view> texts;
   for (const Passage& passage : passages) texts.push_back(passage.text);

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <variant>
 
 #include <nibble/dispatch/dispatch.hpp>
@@ -69,6 +70,13 @@ class TextEmbedder {
 
   static Model load(const std::filesystem::path& folder, Pooling pooling, ExecutorRef pool,
                     const Progress& progress) {
+    std::error_code code;
+    if (!std::filesystem::is_directory(folder, code)) {
+      fail(path_text(folder), ": no such folder; --model names one");
+    }
+    if (!std::filesystem::exists(folder / "config.json", code)) {
+      return StaticEmbedding::load(folder);
+    }
     const auto config = read_json_file(folder / "config.json", std::uint64_t{16} << 20);
     if (!config.is_object() || !config.contains("num_hidden_layers")) {
       return StaticEmbedding::load(folder);

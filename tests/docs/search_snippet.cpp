@@ -19,7 +19,7 @@ TEST_CASE("docs/search.md: the snippet runs") {
   nibble::ThreadPool pool;
   const auto model = nibble::StaticEmbedding::load(folder + "/models/novella-embed");
   const std::vector<std::string> passages =
-      nibble::cut_passages(nibble::read_text_file(folder + "/texts/treasure_island.txt"));
+      nibble::split_passages(nibble::read_text_file(folder + "/texts/treasure_island.txt"));
   const std::vector<std::string_view> texts(passages.begin(), passages.end());
   const nibble::Matrix vectors = model.embed(texts, pool, {.dims = 0, .normalize = true});
 

@@ -58,6 +58,7 @@ void mend(Bytes& file) {
   if (file.size() < index_file::parameters_offset) return;
   std::uint64_t at = index_file::parameters_offset;
   index_file::Parts<std::uint64_t> widths{};
+  std::uint64_t chain = 0;
   change_at<index_file::FileHeader>(file, 0, [&](index_file::FileHeader& header) {
     header.dims %= 64;
     header.code_bits %= max_code_bits + 2;
@@ -68,6 +69,7 @@ void mend(Bytes& file) {
     const auto parameters = std::span(file).subspan(at, static_cast<std::size_t>(size));
     header.parameters_checksum = checksum(parameters);
     header.checksum = index_file::checksum_before(header);
+    chain = header.checksum;
     at += round_up(size, index_file::part_alignment);
     IndexParameters plain;
     plain.dims = static_cast<Index>(header.dims);
@@ -79,10 +81,9 @@ void mend(Bytes& file) {
     } catch (const Error&) {
       return;
     }
-    if (header.kept == 1) widths[index_file::Kept] = header.dims;
+    if (header.kept == 1) widths[index_file::Kept] = sizeof(float) + header.dims;
     if (header.kept == 2) widths[index_file::Kept] = header.dims * sizeof(float);
   });
-  std::uint64_t chain = 0;
   while (at < file.size() && file.size() - at >= sizeof(index_file::RecordHeader)) {
     const std::uint64_t begin = at + sizeof(index_file::RecordHeader);
     std::uint64_t size = 0;

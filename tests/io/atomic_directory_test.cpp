@@ -80,6 +80,21 @@ TEST_CASE("what is no model folder is never replaced") {
   CHECK(entries(directory) == 4);
 }
 
+TEST_CASE("folders of another kind are replaced by their own") {
+  const TemporaryDirectory directory;
+  constexpr FolderKind album{"album", "cover.png", "songs.txt"};
+  make_model(directory / "model", "");
+  REQUIRE_ERROR(AtomicDirectory(directory / "model", Existing::replace, album),
+                "since it is no album (expected cover.png and songs.txt)");
+  fs::create_directory(directory / "album");
+  for (const char* name : {"cover.png", "songs.txt"}) {
+    test::write_bytes(directory / "album" / name, "old");
+  }
+  AtomicDirectory out(directory / "album", Existing::replace, album);
+  out.commit(Sync::yes);
+  CHECK(fs::is_empty(directory / "album"));
+}
+
 TEST_CASE("a folder that appears in the meantime is kept") {
   const TemporaryDirectory directory;
   {

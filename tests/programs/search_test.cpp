@@ -1,5 +1,10 @@
 // nibble-search.
+#include <filesystem>
+#include <set>
 #include <string>
+#include <utility>
+
+#include <nibble/io/update_file.hpp>
 
 #include "run_program.hpp"
 
@@ -111,7 +116,7 @@ TEST_CASE("search takes the hidden states of a decoder") {
 TEST_CASE("search's errors") {
   const TemporaryDirectory scratch;
   const std::string index = scratch / "index", little = scratch / "little.txt";
-  nibble::write_text_file(little, "Too little.");
+  nibble::write_text_file(little, " \n");
   require_error("search", {}, "A subcommand is required");
   require_error("search", {"query", index, "text"}, "settings.json: no such file");
   require_error("search", {"query"}, "QUERY is required");
@@ -126,6 +131,107 @@ TEST_CASE("search's errors") {
   require_error("search",
                 {"index", index, shipped_text(), "--model", embedding_model(), "--dims", "2000"},
                 "dims: expected 1 to 1024, found 2000");
+  nibble::write_text_file(little, "not \xFF UTF-8");
+  require_error("search", {"index", index, little, "--model", embedding_model()},
+                "little.txt: is not UTF-8: invalid from byte 4 on");
+  const std::string foreign_name = scratch / "\xFF.txt";
+  nibble::write_text_file(foreign_name, "Some text.");
+  require_error("search", {"index", index, foreign_name, "--model", embedding_model()},
+                "the name is not UTF-8");
+  std::filesystem::create_directory(index);
+  nibble::write_text_file(index + "/letter.txt", "dear");
+  require_error("search", {"index", index, shipped_text(), "--model", embedding_model()},
+                "not replaced, since it is no index");
+  CHECK(std::filesystem::exists(index + "/letter.txt"));
+  require_error("search", {"bench", "--text", shipped_text(), "--keep", "none"}, "--keep");
+  require_error("search", {"bench-lists", "--rows", "100", "--lists", "101"},
+                "--lists 101: expected at most the 100 rows");
+}
+
+TEST_CASE("search keeps every text, and an index from harm") {
+  const TemporaryDirectory scratch;
+  const std::string index = scratch / "index", note = scratch / "note.txt",
+                    other = scratch / "other.txt", passages = index + "/passages.jsonl";
+  nibble::write_text_file(note, "Buy bread! And call the doctor");
+  nibble::write_text_file(other, "The ship left the harbour at dawn. It came back.");
+  const auto begun =
+      run_program("search", {"index", index, note, "--model", embedding_model(), "--json"}).json();
+  CHECK(begun["added"] == 1);
+
+  // One writer at a time.
+  {
+    const nibble::UpdateFile lock(index + "/settings.json");
+    const char* told = "is being written by another";
+    require_error("search", {"add", index, other}, told);
+    require_error("search", {"remove", index, "0"}, told);
+    require_error("search", {"compact", index}, told);
+    require_error("search", {"index", index, other, "--model", embedding_model()}, told);
+    CHECK(run_program("search", {"query", index, "bread"}).exit_code == 0);
+  }
+
+  // A writer that was killed left a line that is not whole.
+  nibble::write_text_file(passages, nibble::read_text_file(passages) + "{\"source\": \"oth");
+  CHECK(run_program("search", {"verify", index}).exit_code == 0);
+  CHECK(run_program("search", {"add", index, other, note}).exit_code == 0);
+  const auto find = [&](const std::string& text) {
+    return run_program("search", {"query", index, text, "--json"}).json()["results"];
+  };
+  const auto found = find("The ship left the harbour at dawn.");
+  REQUIRE(found.size() == 3);
+  CHECK(found[0]["text"] == "The ship left the harbour at dawn. It came back.");
+  CHECK(found[0]["score"] > 0.8);
+  CHECK(found[1]["score"] < 0.8);  // though the index began with one vector
+  CHECK(found[1]["score"] == found[2]["score"]);
+  CHECK(run_program("search", {"remove", index, "0", "0", "--json"}).json()["removed"] == 1);
+  CHECK(run_program("search", {"remove", index, "--source", other, "--json"}).json()["removed"] ==
+        1);
+  const auto compact = run_program("search", {"compact", index, "--json"}).json();
+  CHECK(compact["bytes"] < compact["bytes_before"]);
+  CHECK(find("bread").size() == 1);
+
+  // What fails leaves the index as it is.
+  require_error("search", {"index", index, note, "--model", "nowhere"}, "nowhere: no such folder");
+  CHECK(run_program("search", {"verify", index}).exit_code == 0);
+  require_error("search", {"query", index, ""}, "QUERY: holds no token");
+  require_error("search", {"query", index, "\xFF"}, "QUERY: is not UTF-8");
+  require_error("search", {"query", index}, "QUERY is required: ");
+  const std::string lines = nibble::read_text_file(passages);
+  nibble::write_text_file(passages, lines.substr(0, lines.size() - 1));
+  require_error("search", {"verify", index}, "no passage begins there");
+  nibble::write_text_file(passages, lines);
+  auto settings = nibble::read_json_file(index + "/settings.json");
+  for (const auto& [field, value] : {std::pair<const char*, nlohmann::json>{"model", "/nowhere"},
+                                     {"pooling", "best"},
+                                     {"dims", 2000}}) {
+    auto changed = settings;
+    changed[field] = value;
+    nibble::write_text_file(index + "/settings.json", changed.dump());
+    require_error("search", {"query", index, "bread"}, "settings.json: ");
+  }
+  nibble::write_text_file(index + "/settings.json", settings.dump());
+
+  // Bits for other programs.
+  require_error("search", {"export", index, (scratch / "bits.npy").string()},
+                "expected plain sign bits");
+  const std::string signs = scratch / "signs", bits = scratch / "bits.faiss";
+  CHECK(run_program("search",
+                    {"index", signs, note, other, "--bits", "0", "--model", embedding_model()})
+            .exit_code == 0);
+  require_error("search", {"export", signs, scratch / "bits.txt"}, "ends with .npy or .faiss");
+  CHECK(run_program("search", {"export", signs, bits, "--json"}).json()["passages"] == 2);
+  CHECK(nibble::read_text_file(bits).size() == 33 + 2 * 128);
+  CHECK(nibble::read_text_file(bits + ".ids").starts_with("0\n"));
+  for (const std::string& each : {signs, bits, bits + ".ids"}) std::filesystem::remove_all(each);
+
+  // Begun anew.
+  CHECK(run_program("search", {"index", index, other, "--model", embedding_model()}).exit_code ==
+        0);
+  CHECK(find("bread").size() == 1);
+  std::set<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(scratch.path())) {
+    left.insert(entry.path().filename().string());
+  }
+  CHECK(left == std::set<std::string>{"index", "note.txt", "other.txt"});
 }
 
 TEST_CASE("search measures itself on made vectors") {
@@ -137,9 +243,9 @@ TEST_CASE("search measures itself on made vectors") {
           .json();
   CHECK(json["rows"] == 1000);
   REQUIRE(json["codes"].size() == 2);
-  CHECK(json["codes"][0]["bytes_per_row"] == 8 + 8 + 64);
+  CHECK(json["codes"][0]["bytes_per_row"] == 8 + 8 + 4 + 64);
   const auto& code = json["codes"][1];
-  CHECK(code["bytes_per_row"] == 4 * 8 + 8 + 8 + 64);
+  CHECK(code["bytes_per_row"] == 4 * 8 + 8 + 8 + 4 + 64);
   CHECK(code["scanned_bytes_per_row"] == 4 * 8 + 8);
   CHECK(code["recall"] > 0.5);
   CHECK(code["recall_4x"] >= code["recall"]);
@@ -150,7 +256,7 @@ TEST_CASE("search measures itself on made vectors") {
   }
   CHECK(nibble::parse_json(nibble::read_text_file(out + "/bench.json"), "bench.json") == json);
   CHECK_THAT(nibble::read_text_file(out + "/bench.md"),
-             Catch::Matchers::ContainsSubstring("| sign bits | 80 |"));
+             Catch::Matchers::ContainsSubstring("| sign bits | 84 |"));
   CHECK_THAT(nibble::read_text_file(out + "/bench.svg"),
              Catch::Matchers::ContainsSubstring("recall@10"));
 }

@@ -228,7 +228,7 @@ TEST_CASE("damaged and lying lists are refused", "[index_lists]") {
     std::memcpy(bytes.data(), &file, sizeof file);
     index_file::Root root;
     std::memcpy(&root, bytes.data() + index_file::root_offset(0), sizeof root);
-    root.chain = index_file::join_chain(0, header);
+    root.chain = index_file::join_chain(file.checksum, header);
     root.checksum = index_file::checksum_before(root);
     std::memcpy(bytes.data() + index_file::root_offset(0), &root, sizeof root);
     return test::error_of([&] { open_changed(bytes); });

@@ -123,6 +123,8 @@ TEST_CASE("what is wrong with a model or a text is named", "[static_embedding]")
   REQUIRE_ERROR(load_with(R"({"normalize": 1})"), "'normalize'");
 
   const auto model = load_with("{}");
+  std::filesystem::remove(folder / "m" / "config.json");
+  CHECK(StaticEmbedding::load(folder / "m").dims() == 8);  // all in it is optional
   const std::vector<std::string_view> texts{"fine", "\xff"};
   REQUIRE_ERROR(model.embed(texts, pool), "text 1: text: invalid UTF-8");
   REQUIRE_ERROR(model.embed({}, pool, {.dims = 9, .normalize = {}}), "dims: expected 1 to 8");

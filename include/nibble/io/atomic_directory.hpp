@@ -1,17 +1,28 @@
-// AtomicDirectory: a model folder that appears under its name only when it is complete.
+// AtomicDirectory: a folder, mostly of a model, that appears under its name only when it is
+// complete.
 #pragma once
 
+#include <cerrno>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 
 #include <nibble/core/error.hpp>
 #include <nibble/io/describe.hpp>
 #include <nibble/io/output_file.hpp>
+#include <nibble/io/stdio_file.hpp>
 
 namespace nibble {
 
 /// What to do with a folder that is already there.
 enum class Existing : bool { refuse, replace };
+
+/// Folders that may be replaced: flat, with a file of one name, and one of another name or
+/// extension.
+struct FolderKind {
+  std::string_view what, name, name_or_extension;
+};
+inline constexpr FolderKind model_folder{"model folder", "config.json", ".safetensors"};
 
 /// Files are written into `path()`, a hidden folder beside the final one; `commit` renames it.
 /// Destroyed without `commit`, it removes what was written. A program that is killed leaves
@@ -19,11 +30,11 @@ enum class Existing : bool { refuse, replace };
 class AtomicDirectory {
  public:
   /// Creates the working folder. Throws `Error` where the parent is missing or not writable, where
-  /// `final_path` exists and `existing` is `refuse`, or where it exists and is neither empty nor a
-  /// model folder: flat, with config.json and a .safetensors file.
+  /// `final_path` exists and `existing` is `refuse`, or where it exists and is neither empty nor of
+  /// that kind.
   explicit AtomicDirectory(const std::filesystem::path& final_path,
-                           Existing existing = Existing::refuse)
-      : existing_(existing) {
+                           Existing existing = Existing::refuse, FolderKind kind = model_folder)
+      : existing_(existing), kind_(kind) {
     std::error_code code;
     final_ = std::filesystem::absolute(final_path, code).lexically_normal();
     if (!final_.has_filename()) final_ = final_.parent_path();  // "out/"
@@ -57,8 +68,9 @@ class AtomicDirectory {
   [[nodiscard]] const std::filesystem::path& final_path() const noexcept { return final_; }
 
   /// Gives the folder its name; a folder that it replaces is moved aside first, moved back if the
-  /// renaming fails, and then deleted. Throws `Error`.
-  void commit() {
+  /// renaming fails, and then deleted. With Sync::yes, the name is on the disk when it returns.
+  /// Throws `Error`.
+  void commit(Sync sync = Sync::no) {
     check_existing();
     std::error_code code;
     std::filesystem::path former;
@@ -74,6 +86,10 @@ class AtomicDirectory {
       fail(path_text(final_), ": cannot be created: ", printable(code.message(), 200));
     }
     committed_ = true;
+    errno = 0;
+    if (sync == Sync::yes && !stdio_file::force_names_to_disk(final_.parent_path())) {
+      stdio_file::fail_errno(final_, "be forced to the disk under its name");
+    }
     if (former.empty()) return;
     std::filesystem::remove_all(former, code);
     if (code) {
@@ -91,7 +107,7 @@ class AtomicDirectory {
     if (!std::filesystem::is_directory(final_, code)) {
       fail(path_text(final_), ": exists and is not a folder");
     }
-    bool empty = true, config = false, weights = false;
+    bool empty = true, name = false, other = false;
     std::filesystem::directory_iterator entry(final_, code);
     for (; !code && entry != std::filesystem::directory_iterator(); entry.increment(code)) {
       empty = false;
@@ -99,17 +115,22 @@ class AtomicDirectory {
         fail(path_text(final_), ": not replaced, since it holds a folder of its own, ",
              in_quotes(path_text(entry->path().filename())));
       }
-      config = config || entry->path().filename() == "config.json";
-      weights = weights || entry->path().extension() == ".safetensors";
+      const auto& found = entry->path();
+      name = name || found.filename() == kind_.name;
+      other = other || found.filename() == kind_.name_or_extension ||
+              found.extension() == kind_.name_or_extension;
     }
     if (code) fail(path_text(final_), ": cannot be read: ", printable(code.message(), 200));
-    if (!empty && !(config && weights)) {
-      fail(path_text(final_), ": not replaced, since it is no model folder (expected config.json ",
-           "and a .safetensors file)");
+    if (!empty && !(name && other)) {
+      const bool extension = kind_.name_or_extension.starts_with('.');
+      fail(path_text(final_), ": not replaced, since it is no ", kind_.what, " (expected ",
+           kind_.name, " and ", extension ? "a " : "", kind_.name_or_extension,
+           extension ? " file)" : ")");
     }
   }
 
   Existing existing_;
+  FolderKind kind_;
   std::filesystem::path final_, work_;
   bool committed_ = false;
 };

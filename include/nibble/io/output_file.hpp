@@ -43,7 +43,24 @@ namespace nibble {
   return path.parent_path() / name;
 }
 
-/// Whether a finished file is also forced to the disk before it gets its name.
+/// Removes what writers of `path` that were killed left beside it, files and folders. For who knows
+/// that nobody else writes it.
+inline void remove_partial_siblings(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const auto pattern = sibling_path(path, "partial").filename().native();
+  constexpr std::size_t digits = 8;
+  std::filesystem::directory_iterator entry(folder, ignored);
+  for (; entry != std::filesystem::directory_iterator(); entry.increment(ignored)) {
+    const auto name = entry->path().filename().native();
+    if (name.size() == pattern.size() &&
+        name.compare(0, name.size() - digits, pattern, 0, pattern.size() - digits) == 0) {
+      std::filesystem::remove_all(entry->path(), ignored);
+    }
+  }
+}
+
+/// Whether a finished file is also forced to the disk before it gets its name, and then the name.
 enum class Sync : bool { no, yes };
 
 /// Writes to a temporary file in the same directory; `commit` gives it the final name, replacing a
@@ -112,6 +129,10 @@ class OutputFile {
       fail(path_text(path_), ": cannot be replaced: ", printable(code.message(), 200));
     }
     committed_ = true;
+    errno = 0;
+    if (sync == Sync::yes && !stdio_file::force_names_to_disk(path_.parent_path())) {
+      fail_errno("be forced to the disk under its name");
+    }
   }
 
  private:

@@ -16,6 +16,7 @@
 #if defined(_WIN32)
 #include <io.h>
 #else
+#include <fcntl.h>
 #include <sys/types.h>
 #include <unistd.h>
 #endif
@@ -46,12 +47,42 @@ using Stream = std::unique_ptr<std::FILE, Close>;
 #endif
 }
 
+/// Makes a file whose stream is flushed end at byte `size`. False, with errno set, where that
+/// fails.
+[[nodiscard]] inline bool resize(std::FILE* file, std::uint64_t size) {
+#if defined(_WIN32)
+  const int error = ::_chsize_s(::_fileno(file), static_cast<std::int64_t>(size));
+  errno = error;
+  return error == 0;
+#else
+  return ::ftruncate(::fileno(file), static_cast<off_t>(size)) == 0;
+#endif
+}
+
 /// Returns when what was flushed is on the disk. False, with errno set, where that fails.
 [[nodiscard]] inline bool force_to_disk(std::FILE* file) {
 #if defined(_WIN32)
   return ::_commit(::_fileno(file)) == 0;
 #else
   return ::fsync(::fileno(file)) == 0;
+#endif
+}
+
+/// Returns when the names in a directory, "" for the current one, are on the disk, as far as the
+/// system can force them there. False, with errno set, where that fails.
+[[nodiscard]] inline bool force_names_to_disk(const std::filesystem::path& directory) {
+#if defined(_WIN32)
+  static_cast<void>(directory);
+  return true;
+#else
+  const int descriptor =
+      ::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return errno == EACCES;  // may be written, not read
+  const bool forced = ::fsync(descriptor) == 0 || errno == EINVAL || errno == ENOTSUP;
+  const int reason = errno;
+  ::close(descriptor);
+  errno = reason;
+  return forced;
 #endif
 }
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <span>
+#include <system_error>
 #include <utility>
 
 #include <nibble/core/error.hpp>
@@ -19,6 +20,7 @@
 #else
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 #endif
@@ -29,7 +31,8 @@ namespace nibble {
 /// written may be lost in a crash until `force` has returned.
 class UpdateFile {
  public:
-  /// Throws `Error` where the file cannot be opened for writing, or another one writes it.
+  /// Throws `Error` where the file cannot be opened for writing, or another one writes it or
+  /// replaces it.
   explicit UpdateFile(std::filesystem::path path) : path_(std::move(path)) {
     errno = 0;
     file_.reset(open_locked(path_));
@@ -53,6 +56,29 @@ class UpdateFile {
     }
   }
 
+  /// Bytes that the file holds.
+  [[nodiscard]] std::uint64_t size() {
+    flush();
+    std::error_code code;
+    const auto size = std::filesystem::file_size(path_, code);
+    if (code) fail(path_text(path_), ": cannot be read: ", printable(code.message(), 200));
+    return size;
+  }
+
+  /// Makes the file end at byte `size`.
+  void resize(std::uint64_t size) {
+    flush();
+    if (!stdio_file::resize(file_.get(), size)) fail_errno("be written");
+  }
+
+  /// To be called before the file is replaced by another of its name: gives up the right to write
+  /// where the system (Windows) does not let open files be replaced.
+  void allow_replacement() noexcept {
+#if defined(_WIN32)
+    file_.reset();
+#endif
+  }
+
   /// Returns when all that was written is on the disk.
   void force() {
     errno = 0;
@@ -71,8 +97,7 @@ class UpdateFile {
     const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) return nullptr;
     // flock's locks end with the process, however it ends.
-    std::FILE* file =
-        ::flock(descriptor, LOCK_EX | LOCK_NB) == 0 ? ::fdopen(descriptor, "r+b") : nullptr;
+    std::FILE* file = lock(descriptor, path) ? ::fdopen(descriptor, "r+b") : nullptr;
     if (file == nullptr) {
       const int reason = errno;
       ::close(descriptor);
@@ -80,7 +105,22 @@ class UpdateFile {
     }
     return file;
   }
+
+  /// False, with errno set, where another one holds the lock, or has replaced the file meanwhile.
+  static bool lock(int descriptor, const std::filesystem::path& path) {
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) return false;
+    struct stat opened {};
+    struct stat named {};
+    if (::fstat(descriptor, &opened) != 0 || ::stat(path.c_str(), &named) != 0) return false;
+    errno = EWOULDBLOCK;
+    return opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+  }
 #endif
+
+  void flush() {
+    errno = 0;
+    if (std::fflush(file_.get()) != 0) fail_errno("be written");
+  }
 
   void seek_to(std::uint64_t offset) {
     errno = 0;

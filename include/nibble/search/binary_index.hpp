@@ -5,17 +5,20 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/executor.hpp>
-#include <nibble/io/mapped_file.hpp>
+#include <nibble/core/progress.hpp>
+#include <nibble/io/describe.hpp>
 #include <nibble/io/output_file.hpp>
 #include <nibble/io/update_file.hpp>
 #include <nibble/search/index_file.hpp>
@@ -25,6 +28,7 @@
 #include <nibble/search/row_encoder.hpp>
 #include <nibble/search/row_store.hpp>
 #include <nibble/search/row_table.hpp>
+#include <nibble/search/saved_records.hpp>
 
 namespace nibble {
 
@@ -42,36 +46,24 @@ class BinaryIndex {
   /// Maps a file and checks all of it but the parts of its records, which `verify` does. Throws
   /// Error, naming the file, where it is damaged, truncated, or something else.
   [[nodiscard]] static BinaryIndex open(const std::filesystem::path& path) {
-    const auto file = MappedFile::open(path);
-    const std::string source = path_text(path);
-    index_file::FileView view = index_file::read(file->bytes(), source);
-    BinaryIndex index(std::move(view.encoder));
-    for (std::size_t i = 0; i < view.records.size(); ++i) {
-      const index_file::RecordView& record = view.records[i];
-      if (record.header.tag == index_file::rows_tag) {
-        index.rows_.append(RowStore(record, *index.encoder_, file));
-      } else {
-        index_file::verify(record, i, source);
-        index.remove_places(record, i, source);
-      }
-    }
-    const Index removed = index.rows_.removed_count();
-    if (static_cast<std::uint64_t>(removed) != view.root.removed) {
-      fail(source, ": ", removed, " rows are removed, the root says ", view.root.removed);
-    }
-    index.file_ = File{path, view.root, index.rows_.stores().size(), {}};
-    return index;
+    return BinaryIndex(path, index_file::map(path));
   }
 
-  /// Reads the whole file and compares it with its checksums. Throws Error, naming what is damaged.
-  static void verify(const std::filesystem::path& path) {
-    const auto file = MappedFile::open(path);
+  /// As `open`, but reads the whole file, compares it with its checksums, and looks for ids that
+  /// occur twice. Throws Error, naming what is damaged; Cancelled.
+  static BinaryIndex verify(const std::filesystem::path& path, const Progress& progress = {}) {
+    const index_file::MappedView mapped = index_file::map(path);
     const std::string source = path_text(path);
-    const index_file::FileView view = index_file::read(file->bytes(), source);
-    for (std::size_t i = 0; i < view.records.size(); ++i) {
-      index_file::verify(view.records[i], i, source);
+    const auto& records = mapped.view.records;
+    const auto count = static_cast<Index>(records.size());
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      report(progress, "verify", static_cast<Index>(i), count);
+      index_file::verify(records[i], i, source);
     }
-    static_cast<void>(open(path));
+    report(progress, "verify", count, count);
+    BinaryIndex index(path, mapped);
+    if (const auto id = index.rows_.repeated_id()) fail(source, ": id ", *id, " occurs twice");
+    return index;
   }
 
   [[nodiscard]] const IndexParameters& parameters() const noexcept {
@@ -82,24 +74,64 @@ class BinaryIndex {
   /// Rows that are scanned, removed ones too, which take up room until `save` leaves them out.
   [[nodiscard]] Index rows() const noexcept { return rows_.rows(); }
   /// Bytes that the rows take, mapped or not.
-  [[nodiscard]] std::uint64_t bytes() const noexcept {
-    std::uint64_t sum = 0;
-    for (const RowStore& store : rows_.stores()) sum += store.payload().size();
-    return sum;
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return rows_.bytes(); }
+
+  /// The ids of the rows that can be found, in the order of the rows.
+  [[nodiscard]] std::vector<std::uint64_t> ids() const {
+    std::vector<std::uint64_t> ids;
+    ids.reserve(static_cast<std::size_t>(size()));
+    for_each_row([&](const RowSpan& rows, Index i) { ids.push_back(rows.ids[i]); });
+    return ids;
+  }
+
+  /// Of an index of plain sign bits, those of the rows that can be found,
+  /// [size()][sign_bytes(dims)] in the order of `ids`. Throws Error for one of RaBitQ codes.
+  [[nodiscard]] ByteMatrix sign_bits() const {
+    if (parameters().code_bits != 0) {
+      fail("index: holds RaBitQ codes of ", parameters().code_bits,
+           parameters().code_bits == 1 ? " bit" : " bits", ", expected plain sign bits");
+    }
+    ByteMatrix bits(size(), sign_bytes(parameters().dims));
+    Index row = 0;
+    for_each_row([&](const RowSpan& rows, Index i) {
+      std::memcpy(bits.row(row++).data(), rows.codes + i * bits.cols(),
+                  static_cast<std::size_t>(bits.cols()));
+    });
+    return bits;
   }
 
   /// Adds vectors, [ids.size()][dims]. Throws Error, and adds none, where an id is there already or
-  /// twice, or a vector has other dimensions or is not finite.
+  /// twice, a vector has other dimensions or is not finite, or there would be more rows than
+  /// RowTable::max_rows; Cancelled.
   void add(std::span<const std::uint64_t> ids, const Vectors& vectors, ExecutorRef pool,
-           const SearchKernels& kernels = search_kernels<>()) {
-    if (vectors.rows() != static_cast<Index>(ids.size())) {
-      fail("index: ", ids.size(), " ids for ", vectors.rows(), " vectors");
-    }
+           const SearchKernels& kernels = search_kernels<>(), const Progress& progress = {}) {
+    check_count(ids, vectors.rows(), "vectors");
     if (vectors.cols() != parameters().dims) {
       fail("index: vectors of ", vectors.cols(), " dimensions, expected ", parameters().dims);
     }
     if (ids.empty()) return;
-    rows_.add(RowStore::encode(ids, vectors, *encoder_, pool, kernels));
+    rows_.add(RowStore::encode(ids, vectors, *encoder_, pool, kernels, progress));
+  }
+
+  /// Adds plain sign bits, [ids.size()][sign_bytes(dims)], as `sign_bits` and `pack_signs` give
+  /// them. Throws Error, and adds none, as `add`, where a bit beyond the dimensions is set, or
+  /// where the index keeps more of a vector: RaBitQ codes, other vectors, lists.
+  void add_bits(std::span<const std::uint64_t> ids, const ByteMatrix& bits) {
+    check_count(ids, bits.rows(), "codes");
+    if (parameters().code_bits != 0 || parameters().kept != KeptVectors::None ||
+        parameters().lists() != 0) {
+      fail("index: bits can be added where plain sign bits are all that is kept");
+    }
+    if (bits.cols() != sign_bytes(parameters().dims)) {
+      fail("index: codes of ", bits.cols(), " bytes, expected ", sign_bytes(parameters().dims));
+    }
+    const auto beyond = static_cast<unsigned>(8 * bits.cols() - parameters().dims);
+    for (Index i = 0; i < bits.rows(); ++i) {
+      if ((bits(i, bits.cols() - 1) & ((1U << beyond) - 1)) != 0) {
+        fail("index: code ", i, ": has bits beyond ", parameters().dims, " dimensions");
+      }
+    }
+    if (!ids.empty()) rows_.add(RowStore::of_signs(ids, bits, *encoder_));
   }
 
   /// Removes rows, and returns how many of the ids were there.
@@ -122,15 +154,25 @@ class BinaryIndex {
   }
 
   /// Writes a file of all rows but the removed ones, which replaces one of that name when it is
-  /// complete. The rows of a list lie together in it. Throws Error; then nothing has changed.
-  void save(const std::filesystem::path& path) const {
+  /// complete. The rows of a list lie together in it. An index that was opened from that file is
+  /// to be opened anew before it is committed: rows have moved. Throws Error, also where the file
+  /// that would be replaced is being written, and Cancelled; then nothing has changed.
+  void save(const std::filesystem::path& path, const Progress& progress = {}) const {
+    std::optional<UpdateFile> former;
+    if (std::error_code code; std::filesystem::is_regular_file(path, code)) {
+      former.emplace(path);
+      remove_partial_siblings(path);
+    }
     OutputFile file(path);
     const auto write_at = [&](std::uint64_t offset, std::span<const std::byte> bytes) {
       file.write_at(offset, bytes);
     };
     index_file::Root root = index_file::write_start(parameters(), write_at);
     const auto keep = [&](std::int64_t row) { return !rows_.is_removed(row); };
-    for (const std::vector<RowStore::Piece>& pieces : pieces_to_save()) {
+    const auto records = records_to_save(rows_, *encoder_);
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      report(progress, "save", static_cast<Index>(i), static_cast<Index>(records.size()));
+      const std::vector<RowStore::Piece>& pieces = records[i];
       const Index count = pieces.front().count;
       const bool whole = pieces.size() == 1 && count == pieces.front().store->count();
       const RowStore store = whole && rows_.removed_count() == 0
@@ -139,6 +181,8 @@ class BinaryIndex {
       index_file::write_rows(store.count(), store.payload(), store.layout(), root, write_at);
     }
     index_file::write_root(root, write_at);
+    report(progress, "save", 1, 1);
+    if (former) former->allow_replacement();
     file.commit(Sync::yes);
   }
 
@@ -182,41 +226,39 @@ class BinaryIndex {
     std::vector<std::uint64_t> removed;  // places of rows removed since
   };
 
-  explicit BinaryIndex(std::shared_ptr<const RowEncoder> encoder) : encoder_(std::move(encoder)) {}
+  BinaryIndex(const std::filesystem::path& path, const index_file::MappedView& mapped)
+      : encoder_(mapped.view.encoder) {
+    const std::string source = path_text(path);
+    const index_file::Root& root = mapped.view.root;
+    for (std::size_t i = 0; i < mapped.view.records.size(); ++i) {
+      const index_file::RecordView& record = mapped.view.records[i];
+      if (record.header.tag == index_file::rows_tag) {
+        rows_.append(RowStore(record, *encoder_, mapped.file));
+      } else {
+        index_file::verify(record, i, source);
+        remove_places(record, i, source);
+      }
+    }
+    const Index removed = rows_.removed_count();
+    if (static_cast<std::uint64_t>(removed) != root.removed) {
+      fail(source, ": ", removed, " rows are removed, the root says ", root.removed);
+    }
+    file_ = File{path, root, rows_.stores().size(), {}};
+  }
 
-  /// What goes into each record of a file: a store, or some whole lists.
-  [[nodiscard]] std::vector<std::vector<RowStore::Piece>> pieces_to_save() const {
-    const auto stores = rows_.stores();
-    std::vector<std::vector<RowStore::Piece>> records;
-    const bool in_order = stores.size() <= 1 && rows_.removed_count() == 0;
-    if (in_order || encoder_->centroids() == nullptr) {
-      std::int64_t first_row = 0;
-      for (const RowStore& store : stores) {
-        records.push_back({{&store, 0, 0, store.count(), first_row}});
-        first_row += store.count();
-      }
-      return records;
-    }
-    // Records are put together in memory, so they hold a limited number of bytes.
-    constexpr std::uint64_t most_bytes = std::uint64_t{128} << 20;
-    const std::uint64_t row_bytes =
-        bytes() / static_cast<std::uint64_t>(std::max(rows(), Index{1}));
-    std::uint64_t room = 0;
-    for (Index list = 0; list < parameters().lists(); ++list) {
-      std::int64_t first_row = 0;
-      for (const RowStore& store : stores) {
-        const RowStore::Piece piece = store.list(list, first_row);
-        first_row += store.count();
-        if (piece.count == 0) continue;
-        if (room == 0) {
-          records.emplace_back();
-          room = most_bytes;
-        }
-        records.back().push_back(piece);
-        room -= std::min(room, static_cast<std::uint64_t>(piece.count) * row_bytes);
+  static void check_count(std::span<const std::uint64_t> ids, Index count, const char* what) {
+    if (count == static_cast<Index>(ids.size())) return;
+    fail("index: ", ids.size(), " ids for ", count, " ", what);
+  }
+
+  /// Calls `visit(rows, i)` for each row that can be found, in their order.
+  template <class Visit>
+  void for_each_row(Visit visit) const {
+    for (const RowSpan& rows : rows_.spans()) {
+      for (Index i = 0; i < rows.count; ++i) {
+        if (!rows_.is_removed(rows.first_row + i)) visit(rows, i);
       }
     }
-    return records;
   }
 
   void remove_places(const index_file::RecordView& record, std::size_t number,

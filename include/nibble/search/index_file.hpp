@@ -16,11 +16,11 @@
 //   0     FileHeader
 //   512   Root, of even generations
 //   1024  Root, of odd generations
-//   4096  parameters: float32 centre [dims], minima [dims], steps [dims], centroids [lists][dims],
-//         as far as there are any
+//   4096  parameters: float32 centre [dims], centroids [lists][dims], as far as there are any
 //   then  records, one after the other up to Root::end: RecordHeader and its parts
 //           "rows":    lists ListRun [runs], ids uint64 [count], codes [count][code_bytes],
-//                      corrections float32 [count][2], kept vectors [count][dims]
+//                      corrections float32 [count][2], kept vectors [count]: float32 [dims], or
+//                      float32 scale and int8 [dims]
 //           "removed": places of rows uint64 [count], in the part of the ids
 // Where there are lists, the rows of a record are sorted by them, and its runs say which rows are
 // whose; a search reads only the runs of the lists that it probes.
@@ -32,7 +32,7 @@ namespace nibble::index_file {
 inline constexpr std::uint64_t part_alignment = 64;
 inline constexpr std::uint64_t parameters_offset = 4096;
 inline constexpr std::array<char, 8> magic{'n', 'i', 'b', 'b', 'l', 'e', 'B', 'X'};
-inline constexpr std::uint32_t version = 2;
+inline constexpr std::uint32_t version = 3;
 
 struct FileHeader {
   std::array<char, 8> magic = index_file::magic;
@@ -51,9 +51,11 @@ static_assert(sizeof(FileHeader) == 56);
 /// Bytes that the parameters take; below 2^38 where dims and lists are within their limits.
 [[nodiscard]] constexpr std::uint64_t parameters_size(const FileHeader& header) noexcept {
   const std::uint64_t centre = header.code_bits > 0 ? 1 : 0;
-  const std::uint64_t ranges = header.kept == static_cast<std::uint32_t>(KeptVectors::Int8) ? 2 : 0;
-  return (centre + ranges + header.lists) * header.dims * sizeof(float);
+  return (centre + header.lists) * header.dims * sizeof(float);
 }
+
+/// No file gets there; a hostile one must not keep its next generation from being the highest.
+inline constexpr std::uint64_t max_generation = std::uint64_t{1} << 62;
 
 /// What the file holds at some time.
 struct Root {
@@ -62,7 +64,7 @@ struct Root {
   std::uint64_t rows = 0;        // in all records, removed ones too
   std::uint64_t removed = 0;     // of these
   std::uint64_t records = 0;
-  std::uint64_t chain = 0;  // checksum of the record headers, each joined with that of those before
+  std::uint64_t chain = 0;  // the header's checksum, joined with that of each record's header
   std::uint64_t unused = 0;
   std::uint64_t checksum = 0;  // of the bytes before it
 
@@ -137,7 +139,7 @@ template <class T>
 }
 inline constexpr Parts<std::uint64_t> removed_widths{0, sizeof(std::uint64_t), 0, 0, 0};
 
-/// Joins the checksum of the record headers so far with the next one.
+/// Joins the checksum of the headers so far with the next one.
 [[nodiscard]] inline std::uint64_t join_chain(std::uint64_t chain,
                                               const RecordHeader& record) noexcept {
   const std::array<std::uint64_t, 2> both{chain, record.checksum};

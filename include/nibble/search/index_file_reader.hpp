@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,6 +18,8 @@
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/io/checksum.hpp>
+#include <nibble/io/describe.hpp>
+#include <nibble/io/mapped_file.hpp>
 #include <nibble/search/index_file.hpp>
 #include <nibble/search/rabitq.hpp>
 #include <nibble/search/row_encoder.hpp>
@@ -55,7 +58,8 @@ template <class T>
 
 }  // namespace detail
 
-/// The root that counts, from the first bytes of a file. Throws Error where none is whole.
+/// The root that counts, from the first bytes of a file. Throws Error where none is whole, or its
+/// generation is beyond all that can be.
 [[nodiscard]] inline Root find_root(std::span<const std::byte> start, std::string_view source) {
   std::optional<Root> root;
   for (const std::uint64_t generation : {0U, 1U}) {
@@ -67,6 +71,10 @@ template <class T>
     if (!root || candidate.generation > root->generation) root = candidate;
   }
   if (!root) fail(source, ": both roots are damaged");
+  if (root->generation > max_generation) {
+    fail(source, ": the root is of generation ", root->generation, ", expected at most ",
+         max_generation);
+  }
   return *root;
 }
 
@@ -115,10 +123,7 @@ namespace detail {
   auto floats = file.subspan(parameters_offset, static_cast<std::size_t>(size));
   if (header.parameters_checksum != checksum(floats)) fail(source, ": the parameters are damaged");
   const auto take = [&](std::size_t vectors) { return take_floats(floats, vectors * header.dims); };
-  const std::size_t ranges = parameters.kept == KeptVectors::Int8 ? 1 : 0;
   parameters.centre = take(parameters.code_bits > 0 ? 1 : 0);
-  parameters.minima = take(ranges);
-  parameters.steps = take(ranges);
   parameters.centroids = take(header.lists);
   return {std::move(parameters), end};
 }
@@ -153,11 +158,9 @@ namespace detail {
   return record;
 }
 
-}  // namespace detail
-
-/// Reads all but the parts of records, of which it reads the lists. Throws Error, naming `source`
-/// and the place, for anything that is not as it should be.
-[[nodiscard]] inline FileView read(std::span<const std::byte> file, std::string_view source) {
+/// The header of a file that is long enough to hold roots.
+[[nodiscard]] inline FileHeader read_header(std::span<const std::byte> file,
+                                            std::string_view source) {
   if (file.size() < sizeof magic ||
       !std::ranges::equal(std::as_bytes(std::span(magic)), file.first(sizeof magic))) {
     fail(source, ": is not a nibble index");
@@ -166,26 +169,33 @@ namespace detail {
     fail(source, ": is truncated: holds ", file.size(), " bytes, expected at least ",
          parameters_offset);
   }
-  const auto header = detail::read<FileHeader>(file, 0);
+  const auto header = read<FileHeader>(file, 0);
   if (header.version != version) {
     fail(source, ": version ", header.version, " is unknown, expected ", version);
   }
   if (header.checksum != checksum_before(header)) fail(source, ": the header is damaged");
+  return header;
+}
+
+/// What a file holds by one of its roots.
+[[nodiscard]] inline FileView read_records(std::span<const std::byte> file,
+                                           const FileHeader& header, const Root& root,
+                                           std::string_view source) {
   FileView view;
-  view.root = find_root(file, source);
+  view.root = root;
   if (view.root.end > file.size()) {
     fail(source, ": is truncated: holds ", file.size(), " bytes, expected ", view.root.end);
   }
-  auto [parameters, at] = detail::read_parameters(file, header, view.root, source);
+  auto [parameters, at] = read_parameters(file, header, view.root, source);
   try {
     view.encoder = std::make_shared<const RowEncoder>(std::move(parameters));
   } catch (const Error& error) {
     fail(source, ": ", error.what());
   }
-  std::uint64_t rows = 0, chain = 0;
+  std::uint64_t rows = 0, chain = header.checksum;
   while (at < view.root.end) {
     const std::string where = concat(source, ": record ", view.records.size(), " at byte ", at);
-    view.records.push_back(detail::read_record(file, at, view.root, rows, *view.encoder, where));
+    view.records.push_back(read_record(file, at, view.root, rows, *view.encoder, where));
     const RecordHeader& record = view.records.back().header;
     if (record.tag == rows_tag) rows += record.count;
     chain = join_chain(chain, record);
@@ -195,6 +205,38 @@ namespace detail {
     fail(source, ": the records are not those of the root");
   }
   return view;
+}
+
+}  // namespace detail
+
+/// Reads all but the parts of records, of which it reads the lists. Throws Error, naming `source`
+/// and the place, for anything that is not as it should be.
+[[nodiscard]] inline FileView read(std::span<const std::byte> file, std::string_view source) {
+  const FileHeader header = detail::read_header(file, source);
+  return detail::read_records(file, header, find_root(file, source), source);
+}
+
+/// A mapped file, and what it holds.
+struct MappedView {
+  std::shared_ptr<const MappedFile> file;
+  FileView view;
+};
+
+/// Maps a file, which another process may be appending to, and reads it as `read`.
+[[nodiscard]] inline MappedView map(const std::filesystem::path& path) {
+  const std::string source = path_text(path);
+  for (std::size_t size_before = 0;;) {
+    auto file = MappedFile::open(path);
+    const auto bytes = file->bytes();
+    const FileHeader header = detail::read_header(bytes, source);
+    const Root root = find_root(bytes, source);
+    // The root may be younger than the mapping's size, but then the file has grown.
+    if (root.end > bytes.size() && bytes.size() > size_before) {
+      size_before = bytes.size();
+      continue;
+    }
+    return {file, detail::read_records(bytes, header, root, source)};
+  }
 }
 
 /// Compares a record's parts with their checksums. Throws Error, naming what is damaged.

@@ -18,8 +18,7 @@ using WriteAt = FunctionRef<void(std::uint64_t offset, std::span<const std::byte
 /// Writes all that is before the first record, and returns the root of a file without records.
 [[nodiscard]] inline Root write_start(const IndexParameters& parameters, WriteAt write_at) {
   std::vector<float> floats;
-  for (const auto* values :
-       {&parameters.centre, &parameters.minima, &parameters.steps, &parameters.centroids}) {
+  for (const auto* values : {&parameters.centre, &parameters.centroids}) {
     floats.insert(floats.end(), values->begin(), values->end());
   }
   const auto bytes = std::as_bytes(std::span(floats));
@@ -32,6 +31,7 @@ using WriteAt = FunctionRef<void(std::uint64_t offset, std::span<const std::byte
   header.parameters_checksum = checksum(bytes);
   header.checksum = checksum_before(header);
   Root root;
+  root.chain = header.checksum;
   root.end = parameters_offset + round_up<std::uint64_t>(bytes.size(), part_alignment);
   std::vector<std::byte> start(static_cast<std::size_t>(root.end));
   std::memcpy(start.data(), &header, sizeof header);

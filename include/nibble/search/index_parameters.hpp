@@ -13,12 +13,12 @@
 #include <nibble/core/progress.hpp>
 #include <nibble/search/kmeans.hpp>
 #include <nibble/search/random_rotation.hpp>
-#include <nibble/search/scalar_codes.hpp>
 #include <nibble/search/sign_codes.hpp>
 
 namespace nibble {
 
-/// The vectors that are kept beside the codes, to re-rank with.
+/// The vectors that are kept beside the codes, to re-rank with. Int8: each with a scale of its own,
+/// its largest magnitude / 127, so that nothing depends on other vectors.
 enum class KeptVectors : std::uint8_t { None, Int8, Float32 };
 inline constexpr std::array<std::string_view, 3> kept_vectors_names{"none", "int8", "float32"};
 
@@ -32,8 +32,7 @@ struct IndexParameters {
   int code_bits = 1;
   std::uint64_t seed = 1;  // of RaBitQ's rotation
   KeptVectors kept = KeptVectors::Int8;
-  std::vector<float> centre;         // [dims] with RaBitQ, else empty
-  std::vector<float> minima, steps;  // [dims] each with Int8, else empty: value = minimum + step n
+  std::vector<float> centre;  // [dims] with RaBitQ, else empty
   /// [lists][dims] or empty: vectors lie in the list of the nearest centroid, and RaBitQ's codes
   /// are relative to it, not to the centre. Rotated as RaBitQ rotates vectors, where codes are its.
   std::vector<float> centroids;
@@ -46,19 +45,18 @@ struct IndexParameters {
   friend bool operator==(const IndexParameters&, const IndexParameters&) = default;
 };
 
-/// Parameters without lists, whose centre is the mean of these vectors, [n][dims], and whose ranges
-/// are theirs. Throws Error where there are none, or one is not finite.
+/// Parameters without lists, whose centre is the mean of these vectors, [n][dims]; plain sign bits
+/// have none. Throws Error where there are none, or one is not finite.
 [[nodiscard]] inline IndexParameters fit_index(const Vectors& vectors, int code_bits,
                                                KeptVectors kept, std::uint64_t seed = 1) {
-  IndexParameters parameters{vectors.cols(), code_bits, seed, kept, {}, {}, {}, {}};
-  const ScalarRanges ranges = ScalarRanges::of(vectors);
+  if (vectors.rows() == 0) fail("index: fitted to no vectors, expected at least one");
+  for (Index i = 0; i < vectors.rows(); ++i) {
+    if (!vectors.row(i).allFinite()) fail("index: fitted to vector ", i, ", which is not finite");
+  }
+  IndexParameters parameters{vectors.cols(), code_bits, seed, kept, {}, {}};
   if (code_bits > 0) {
     const Eigen::RowVectorXd mean = vectors.cast<double>().colwise().mean();
     for (const double value : mean) parameters.centre.push_back(static_cast<float>(value));
-  }
-  if (kept == KeptVectors::Int8) {
-    parameters.minima.assign(ranges.minima().begin(), ranges.minima().end());
-    parameters.steps.assign(ranges.steps().begin(), ranges.steps().end());
   }
   return parameters;
 }

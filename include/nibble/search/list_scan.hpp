@@ -140,10 +140,12 @@ struct Task {
       Nearest* nearest = found.data() + static_cast<std::size_t>(worker) * group_size;
       for (std::size_t i = 0; i < task.probes.size(); ++i) {
         const Probe& probe = task.probes[i];
-        scratch.queries.set_in_list(
-            static_cast<Index>(i),
-            {turned.row(probe.query).data(), static_cast<std::size_t>(turned.cols())}, probe.list,
-            scratch.encoding);
+        scan_detail::prepare_query(begin + probe.query, [&] {
+          scratch.queries.set_in_list(
+              static_cast<Index>(i),
+              {turned.row(probe.query).data(), static_cast<std::size_t>(turned.cols())}, probe.list,
+              scratch.encoding);
+        });
       }
       for (const RowStore::Piece& piece : task.pieces) {
         scan_detail::scan_rows(scratch.queries, 0, static_cast<Index>(task.probes.size()),

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>

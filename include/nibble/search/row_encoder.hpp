@@ -53,13 +53,8 @@ class RowEncoder {
       }
     };
     expect("centre", p.centre, p.code_bits > 0 ? 1 : 0);
-    expect("minima", p.minima, p.kept == KeptVectors::Int8 ? 1 : 0);
-    expect("steps", p.steps, p.kept == KeptVectors::Int8 ? 1 : 0);
     expect("centroids", p.centroids, p.lists());
     if (p.lists() > max_lists) fail("index: ", p.lists(), " lists, expected up to ", max_lists);
-    for (const float step : p.steps) {
-      if (step < 0) fail("index: steps: a step below 0");
-    }
     if (p.code_bits > 0) rabitq_.emplace(p.centre, p.code_bits, p.seed);
     if (p.lists() > 0) centroids_.emplace(p.centroids.data(), p.lists(), p.dims);
   }
@@ -87,7 +82,9 @@ class RowEncoder {
     RowBytes bytes;
     bytes.code = code_bytes(dims, std::max(parameters_.code_bits, 1));
     bytes.correction = rabitq_ ? static_cast<Index>(sizeof(RaBitQCorrection)) : 0;
-    if (parameters_.kept == KeptVectors::Int8) bytes.vector = dims;
+    if (parameters_.kept == KeptVectors::Int8) {
+      bytes.vector = static_cast<Index>(sizeof(float)) + dims;
+    }
     if (parameters_.kept == KeptVectors::Float32) {
       bytes.vector = dims * static_cast<Index>(sizeof(float));
     }
@@ -115,16 +112,24 @@ class RowEncoder {
     if (parameters_.kept == KeptVectors::Float32) {
       std::memcpy(kept, vector.data(), vector.size_bytes());
     } else if (parameters_.kept == KeptVectors::Int8) {
-      for (std::size_t i = 0; i < vector.size(); ++i) {
-        const float step = parameters_.steps[i];
-        const float place = step > 0 ? (vector[i] - parameters_.minima[i]) / step : 0;
-        const int level = static_cast<int>(std::clamp(place + 0.5F, 0.0F, 255.0F));
-        kept[i] = static_cast<std::byte>(level - 128);
-      }
+      encode_int8(vector, kept);
     }
   }
 
  private:
+  /// float32 scale, then int8 levels [dims]: the nearest to value / scale, ties to even.
+  static void encode_int8(std::span<const float> vector, std::byte* kept) noexcept {
+    float largest = 0;
+    for (const float value : vector) largest = std::max(largest, std::abs(value));
+    const float scale = largest / 127;
+    std::memcpy(kept, &scale, sizeof scale);
+    kept += sizeof scale;
+    for (std::size_t i = 0; i < vector.size(); ++i) {
+      const float place = scale > 0 ? std::clamp(vector[i] / scale, -127.0F, 127.0F) : 0.0F;
+      kept[i] = static_cast<std::byte>(static_cast<std::int8_t>(std::nearbyint(place)));
+    }
+  }
+
   IndexParameters parameters_;
   std::optional<RaBitQ> rabitq_;
   std::optional<Centroids> centroids_;  // of parameters_

@@ -14,6 +14,7 @@
 #include <nibble/core/aligned_buffer.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/executor.hpp>
+#include <nibble/core/progress.hpp>
 #include <nibble/search/index_file.hpp>
 #include <nibble/search/index_file_reader.hpp>
 #include <nibble/search/row_encoder.hpp>
@@ -36,10 +37,10 @@ class RowStore {
   };
 
   /// Encodes vectors, [ids.size()][dims], on all threads, and sorts them by list. Throws Error,
-  /// naming the vector by its number, where one is not finite.
+  /// naming the vector by its number, where one is not finite; Cancelled.
   [[nodiscard]] static RowStore encode(std::span<const std::uint64_t> ids, const Vectors& vectors,
                                        const RowEncoder& encoder, ExecutorRef pool,
-                                       const SearchKernels& kernels) {
+                                       const SearchKernels& kernels, const Progress& progress) {
     const auto count = static_cast<Index>(ids.size());
     const Order order = sort_by_list(vectors, encoder, pool, kernels);
     RowStore store = make(count, order.runs, encoder);
@@ -48,10 +49,10 @@ class RowStore {
     auto* corrections = reinterpret_cast<RaBitQCorrection*>(store.part(index_file::Corrections));
     std::byte* kept = store.part(index_file::Kept);
     const RowBytes bytes = encoder.row_bytes();
-    constexpr Index run = 64;
-    pool.run(divide_up(count, run), [&](Index task, int) {
+    constexpr Index run = 64, runs_at_once = 256;
+    const auto encode_run = [&](Index begin) {
       RowEncoder::Scratch scratch;
-      for (Index i = task * run; i < std::min(count, (task + 1) * run); ++i) {
+      for (Index i = begin; i < std::min(count, begin + run); ++i) {
         const Index vector = order.vectors.empty() ? i : order.vectors[static_cast<std::size_t>(i)];
         const auto at = static_cast<std::size_t>(vector);
         std::memcpy(stored_ids + i * static_cast<Index>(sizeof ids[at]), &ids[at], sizeof ids[at]);
@@ -64,7 +65,23 @@ class RowStore {
           fail("vector ", vector, ": ", error.what());
         }
       }
-    });
+    };
+    for (Index first = 0; first < count; first += run * runs_at_once) {
+      report(progress, "add", first, count);
+      const Index rows = std::min(count - first, run * runs_at_once);
+      pool.run(divide_up(rows, run), [&](Index task, int) { encode_run(first + task * run); });
+    }
+    report(progress, "add", count, count);
+    return store;
+  }
+
+  /// Plain sign bits, [ids.size()][sign_bytes(dims)], of an index that keeps nothing else.
+  [[nodiscard]] static RowStore of_signs(std::span<const std::uint64_t> ids, const ByteMatrix& bits,
+                                         const RowEncoder& encoder) {
+    RowStore store = make(static_cast<Index>(ids.size()), {}, encoder);
+    if (ids.empty()) return store;
+    std::memcpy(store.part(index_file::Ids), ids.data(), ids.size_bytes());
+    std::memcpy(store.part(index_file::Codes), bits.data(), static_cast<std::size_t>(bits.size()));
     return store;
   }
 

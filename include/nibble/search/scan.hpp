@@ -41,6 +41,20 @@ inline void check_queries(const Vectors& queries, const RowEncoder& encoder) {
   }
 }
 
+namespace scan_detail {
+
+/// Runs `prepare`, and names the query by its number in the Error that it throws.
+template <class Prepare>
+void prepare_query(Index number, Prepare prepare) {
+  try {
+    prepare();
+  } catch (const Error& error) {
+    fail("query ", number, ": ", error.what());
+  }
+}
+
+}  // namespace scan_detail
+
 /// Queries ready for a scan; they share the width of their codes.
 class ScanQueries {
  public:
@@ -63,9 +77,11 @@ class ScanQueries {
       const std::span query(queries.row(i).data(), static_cast<std::size_t>(queries.cols()));
       RowEncoder::Scratch scratch;
       if (encoder.rabitq() == nullptr) return set_signs(i, query, scratch);
-      const RaBitQQuery prepared = encoder.rabitq()->encode_query(query, bits_);
-      std::copy_n(prepared.data(), stride_, codes_.data() + i * stride_);
-      terms_[static_cast<std::size_t>(i)] = {prepared.scale, prepared.centre_product};
+      scan_detail::prepare_query(i, [&] {
+        const RaBitQQuery prepared = encoder.rabitq()->encode_query(query, bits_);
+        std::copy_n(prepared.data(), stride_, codes_.data() + i * stride_);
+        terms_[static_cast<std::size_t>(i)] = {prepared.scale, prepared.centre_product};
+      });
     });
   }
 

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -35,15 +36,17 @@ struct EmbedOptions {
 /// Static token embeddings in the manner of WordLlama and model2vec, from a local folder:
 /// - model.safetensors (or shards): `embedding.weight` or `embeddings`, [vocabulary][dims], of type
 ///   F32, F16 or BF16, mapped and used as it is
-/// - tokenizer.json
-/// - config.json, in which all is optional: `hidden_size`, `vocab_size`, `pooling` ("mean"),
+/// - tokenizer.json, of BPE: WordLlama's. Most models of model2vec have WordPiece or Unigram ones
+///   and are refused
+/// - config.json, which is optional as all in it is: `hidden_size`, `vocab_size`, `pooling`
+/// ("mean"),
 ///   `normalize`, `skip_token_ids` (which do not count), `matryoshka_dims` (those trained for)
 ///
 /// Immutable; any number of threads may use it at once.
 class StaticEmbedding {
  public:
-  /// Throws Error where a file is missing or broken, a field is not as above, or the tokenizer has
-  /// ids beyond the table.
+  /// Throws Error where another file is missing, or one is broken, a field is not as above, or the
+  /// tokenizer has ids beyond the table.
   [[nodiscard]] static StaticEmbedding load(const std::filesystem::path& folder) {
     const auto tensors = ShardedSafetensors::open(folder);
     auto table = tensors.find("embedding.weight");
@@ -58,7 +61,9 @@ class StaticEmbedding {
     }
     StaticEmbedding model(*std::move(table), Tokenizer::load(folder / "tokenizer.json"));
     const auto config_path = folder / "config.json";
-    model.configure(read_json_file(config_path, std::uint64_t{16} << 20), path_text(config_path));
+    if (std::error_code code; std::filesystem::exists(config_path, code)) {
+      model.configure(read_json_file(config_path, std::uint64_t{16} << 20), path_text(config_path));
+    }
     return model;
   }
 
