@@ -166,7 +166,7 @@ class BitsComparison {
       : bits_(clustered_bits(rows + batch)),
         queries_(bits_.end() - batch * words, bits_.end()),
         faiss_(dims),
-        index_(IndexParameters{dims, 0, 1, KeptVectors::None, {}, {}, {}, {}}) {
+        index_(IndexParameters{dims, 0, 1, KeptVectors::None, {}, {}}) {
     bits_.resize(static_cast<std::size_t>(rows * words));
     float_queries_ = as_floats(queries_, 0, batch);
     faiss_.add(rows, bytes_of(bits_));
