@@ -32,6 +32,7 @@
 #include <nibble/quantize/gram.hpp>
 #include <nibble/quantize/grids.hpp>
 #include <nibble/quantize/quantize_matrix.hpp>
+#include <nibble/quantize/quantize_plain.hpp>
 #include <nibble/quantize/quantizers.hpp>
 #include <nibble/quantize/round_to_nearest.hpp>
 

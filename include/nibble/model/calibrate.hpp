@@ -50,8 +50,8 @@ class Calibration {
     const AnyMatrix exact = tensors.matrix(embedding, pool);
     stream_.emplace(config,
                     Embedding(rule == nullptr ? exact
-                                              : quantize_matrix(tensors.source(embedding),
-                                                                rule->format, rule->method, pool)),
+                                              : quantize_plain(tensors.source(embedding),
+                                                               rule->format, rule->method, pool)),
                     text, pool, kernels, scratch);
     if (calibration_needs(config, recipe).cross) {
       float_stream_.emplace(config, Embedding(exact), text, pool, kernels, scratch);

@@ -7,7 +7,7 @@
 #include <nibble/model/calibrated_layers.hpp>
 #include <nibble/model/float_tensors.hpp>
 #include <nibble/model/recipe.hpp>
-#include <nibble/quantize/quantize_matrix.hpp>
+#include <nibble/quantize/quantize_plain.hpp>
 
 namespace nibble {
 
@@ -30,7 +30,7 @@ class QuantizedTensors : public TensorProvider {
     if (place != calibrated_.matrices.end()) return place->second;
     const RecipeRule* rule = recipe_.find(spec.name);
     if (rule == nullptr) return source_->matrix(spec, pool);
-    return quantize_matrix(source_->source(spec), rule->format, rule->method, pool);
+    return quantize_plain(source_->source(spec), rule->format, rule->method, pool);
   }
 
   [[nodiscard]] std::vector<float> vector(const TensorSpec& spec) const override {

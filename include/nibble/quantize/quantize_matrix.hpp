@@ -1,4 +1,4 @@
-// A matrix quantized by any quantizer of the list.
+// A matrix quantized by any quantizer of the list, calibrated or not.
 #pragma once
 
 #include <concepts>
@@ -11,28 +11,12 @@
 #include <nibble/quantize/calibrated_matrix.hpp>
 #include <nibble/quantize/gptq.hpp>
 #include <nibble/quantize/input_statistics.hpp>
+#include <nibble/quantize/quantize_plain.hpp>
 #include <nibble/quantize/quantizers.hpp>
-#include <nibble/quantize/round_to_nearest.hpp>
 
 namespace nibble {
 
-/// From the weights alone. Throws Error, naming the tensor, where the quantizer needs a
-/// calibration, and as the quantizer does.
-[[nodiscard]] inline AnyMatrix quantize_matrix(const WeightSource& source, const AnyFormat& format,
-                                               const AnyQuantizer& quantizer, ExecutorRef pool) {
-  return std::visit(
-      [&]<class Q>(const Q&) -> AnyMatrix {
-        if constexpr (std::same_as<Q, RoundToNearest>) {
-          return round_to_nearest(source, format, pool);
-        } else {
-          static_assert(CalibratedQuantizer<Q>);
-          fail("tensor '", source.name, "': method ", Q::name, " needs a calibration");
-        }
-      },
-      quantizer);
-}
-
-/// With what calibration knows of the inputs, which round-to-nearest does not look at. Throws as
+/// With what calibration knows of the inputs, which `quantize_plain` does not look at. Throws as
 /// the quantizer does.
 [[nodiscard]] inline CalibratedMatrix quantize_matrix(
     const WeightSource& source, const AnyFormat& format, const AnyQuantizer& quantizer,
@@ -45,7 +29,7 @@ namespace nibble {
         } else if constexpr (std::same_as<Q, Awq>) {
           return quantize_awq(source, format, statistics, method, pool);
         } else {
-          return {quantize_matrix(source, format, method, pool), {.nearest_rows = source.rows}};
+          return {quantize_plain(source, format, method, pool), {.nearest_rows = source.rows}};
         }
       },
       quantizer);

@@ -1,5 +1,6 @@
 // The list of quantizers and their options: what programs' --method and recipes iterate. The
-// algorithms are headers of their own, which `quantize_matrix` brings together.
+// algorithms are headers of their own, which `quantize_plain` and `quantize_matrix`
+// bring together.
 #pragma once
 
 #include <concepts>
@@ -99,7 +100,8 @@ concept CalibratedQuantizer = Quantizer<Q> && requires(const Q& quantizer) {
   { quantizer.needs() } -> std::same_as<CalibrationNeeds>;
 };
 
-/// Any quantizer; a new one is a new alternative here, and in `quantize_matrix`.
+/// Any quantizer; a new one is a new alternative here and, by whether it is calibrated,
+/// in `quantize_matrix` or `quantize_plain`.
 using AnyQuantizer = std::variant<RoundToNearest, Awq, Gptq, Best>;
 
 /// Counts the changes after which a quantizer picks other codes than it did, or a calibration or
