@@ -12,6 +12,7 @@
 
 #include <nibble/core/error.hpp>
 #include <nibble/core/function_ref.hpp>
+#include <nibble/core/version.hpp>
 #include <nibble/io/describe.hpp>
 
 namespace nibble::example {
@@ -27,7 +28,7 @@ inline int report_error(std::string_view message) {
 /// error.
 inline int run_main(CLI::App& app, int argc, char** argv, FunctionRef<void()> body) {
   try {
-    app.set_version_flag("--version", concat(app.get_name(), " ", NIBBLE_VERSION),
+    app.set_version_flag("--version", concat(app.get_name(), " ", library_version),
                          "Print nibble's version and exit");
     app.parse(argc, argv);
     body();

@@ -35,10 +35,15 @@ endif()
 # functions to that object.
 target_compile_options(nibble_precompiled PRIVATE -fPIC -fpch-codegen -fpch-debuginfo
                                                   -Wno-unused-command-line-argument)
-set(header "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/nibble_precompiled.dir/cmake_pch.hxx.pch")
+# (Under a name of its own, or Ninja would begin to compile it after everything else.)
+set(header "${CMAKE_CURRENT_BINARY_DIR}/nibble_precompiled.pch")
+add_custom_command(
+  OUTPUT "${header}"
+  COMMAND "${CMAKE_COMMAND}" -E create_symlink CMakeFiles/nibble_precompiled.dir/cmake_pch.hxx.pch
+          "${header}"
+  DEPENDS "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/nibble_precompiled.dir/cmake_pch.hxx.pch")
 cmake_policy(SET CMP0119 OLD)  # no -x c++ for a file whose language is told to CMake alone
-set_source_files_properties(
-  "${header}" PROPERTIES LANGUAGE CXX GENERATED TRUE OBJECT_DEPENDS "${header}")
+set_source_files_properties("${header}" PROPERTIES LANGUAGE CXX)
 add_library(nibble_precompiled_functions SHARED "${header}")
 target_link_libraries(nibble_precompiled_functions PRIVATE nibble::nibble nibble::dispatch nibble_own)
 # Optimized in debug builds too: compiled once, and the tests spend their time there.

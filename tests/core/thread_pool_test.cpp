@@ -59,6 +59,8 @@ TEST_CASE("an exception is rethrown and the pool goes on", "[thread_pool]") {
       const auto body = [&](Index task, int) {
         ++ran;
         if (task == 5) throw std::out_of_range("task 5");
+        // All of them take seconds: task 5's thread may be slow to throw.
+        if (task > 5) std::this_thread::sleep_for(std::chrono::microseconds(200));
       };
       CHECK_THROWS_WITH(pool.run(100000, body), "task 5");
       CHECK(ran < 100000);  // tasks not begun are left out

@@ -6,11 +6,13 @@
 
 #include "kernels/kernel_tables.hpp"
 #include "support/catch.hpp"
+#include "support/index.hpp"
 #include "support/isas.hpp"
 #include "support/random.hpp"
 
 using namespace nibble;
 using test::float_epsilon;
+using test::index;
 
 namespace {
 
@@ -24,10 +26,6 @@ void for_each_size(Body&& body) {
       body(*table, size);
     }
   }
-}
-
-std::size_t index(Index i) {
-  return static_cast<std::size_t>(i);
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ struct Shape {
 };
 
 /// A result and how far from it a kernel may be.
-struct Expected {
+struct ExpectedSum {
   double value = 0;
   double tolerance = 0;
 };
@@ -87,9 +87,9 @@ double range_end(const AnyMatrix& matrix, Index row, Index group) {
 /// Products and sums of n terms in float32, each rounded once: Higham's gamma_n, with n one larger
 /// where product and sum are rounded apart. A zero-one weight differs by 9 roundings of its range's
 /// end (see ZeroOneInt8::load_group), and by one more from `value`, which is rounded itself.
-Expected expected_float(const AnyMatrix& matrix, const Matrix& weights, Index row,
-                        const float* inputs) {
-  Expected expected;
+ExpectedSum expected_float(const AnyMatrix& matrix, const Matrix& weights, Index row,
+                           const float* inputs) {
+  ExpectedSum expected;
   double magnitude = 0;
   double weight_error = 0;
   const Index group_size = matrix.view().layout.group_size;
@@ -107,13 +107,13 @@ Expected expected_float(const AnyMatrix& matrix, const Matrix& weights, Index ro
 
 /// Exact integers within a segment (inputs that share both scales), scales in double.
 template <IntegerWeightFormat F>
-Expected expected_int8(const QuantizedMatrix<F>& matrix, Index row,
-                       const test::ReferenceInputs& inputs) {
+ExpectedSum expected_int8(const QuantizedMatrix<F>& matrix, Index row,
+                          const test::ReferenceInputs& inputs) {
   const std::byte* panel = matrix.view().panel(row / panel_rows);
   const Index lane = row % panel_rows;
   const PanelLayout& layout = matrix.view().layout;
   const Index segment = std::min(layout.group_size, activation_group);
-  Expected expected;
+  ExpectedSum expected;
   double magnitude = 0;
   double map_error = 0;  // of scales and offsets, in roundings
   double terms = 0;
@@ -160,21 +160,21 @@ Expected expected_int8(const QuantizedMatrix<F>& matrix, Index row,
 }
 
 /// As expected_float, of inputs rounded to bfloat16; subnormal products and sums may be zero.
-Expected expected_bfloat16(const AnyMatrix& matrix, const Matrix& weights, Index row,
-                           const float* inputs) {
+ExpectedSum expected_bfloat16(const AnyMatrix& matrix, const Matrix& weights, Index row,
+                              const float* inputs) {
   std::vector<float> rounded;
   for (Index col = 0; col < matrix.cols(); ++col) {
     rounded.push_back(to_float(to_bfloat16(inputs[col])));
   }
-  Expected expected = expected_float(matrix, weights, row, rounded.data());
+  ExpectedSum expected = expected_float(matrix, weights, row, rounded.data());
   expected.tolerance += 2 * static_cast<double>(matrix.cols()) * 0x1p-126;
   return expected;
 }
 
 /// All results, [tokens][rows].
-std::vector<Expected> expected_results(const AnyMatrix& matrix, Activations kind,
-                                       const float* inputs, Index tokens) {
-  std::vector<Expected> expected;
+std::vector<ExpectedSum> expected_results(const AnyMatrix& matrix, Activations kind,
+                                          const float* inputs, Index tokens) {
+  std::vector<ExpectedSum> expected;
   const Matrix weights = matrix.dequantize();
   for (Index token = 0; token < tokens; ++token) {
     const float* row_inputs = inputs + token * matrix.cols();

@@ -5,18 +5,16 @@
 
 #include "kernels/kernel_tables.hpp"
 #include "support/catch.hpp"
+#include "support/index.hpp"
 #include "support/isas.hpp"
 #include "support/random.hpp"
 
 using namespace nibble;
+using test::index;
 
 namespace {
 
 constexpr Index lanes = simd::lane_count;
-
-std::size_t index(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 std::vector<double> random_doubles(test::Random& random, Index count) {
   const auto floats = test::random_floats(random, count);

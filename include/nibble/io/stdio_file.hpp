@@ -15,8 +15,11 @@
 
 #if defined(_WIN32)
 #include <io.h>
+#include <share.h>
 #else
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 #endif
@@ -27,6 +30,42 @@ struct Close {
   void operator()(std::FILE* file) const noexcept { std::fclose(file); }
 };
 using Stream = std::unique_ptr<std::FILE, Close>;
+
+/// Whether a locked file is opened as it is, or made where it is not there and, on Windows, kept
+/// from readers too.
+enum class Locked : bool { existing, made };
+
+/// Opens a file for reading and writing by one at a time, until the stream is closed or the process
+/// ends, however it ends. Null, with errno set, where that fails: to EWOULDBLOCK, except on
+/// Windows, where another one holds it, or has replaced or deleted it meanwhile.
+[[nodiscard]] inline Stream open_locked(const std::filesystem::path& path, Locked kind) {
+  const bool make = kind == Locked::made;
+#if defined(_WIN32)
+  return Stream(::_wfsopen(path.c_str(), make ? L"ab" : L"r+b", make ? _SH_DENYRW : _SH_DENYWR));
+#else
+  const int descriptor =
+      ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | (make ? O_CREAT : 0), 0666);
+  if (descriptor < 0) return nullptr;
+  std::FILE* file = nullptr;
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) {
+    struct stat opened {};
+    struct stat named {};
+    const bool same = ::fstat(descriptor, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+                      opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+    if (same) {
+      file = ::fdopen(descriptor, "r+b");
+    } else {
+      errno = EWOULDBLOCK;
+    }
+  }
+  if (file == nullptr) {
+    const int reason = errno;
+    ::close(descriptor);
+    errno = reason;
+  }
+  return Stream(file);
+#endif
+}
 
 /// Goes to byte `offset`, which writes out what the stream has buffered. False, with errno set,
 /// where that fails.

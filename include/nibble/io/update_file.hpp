@@ -14,17 +14,6 @@
 #include <nibble/io/describe.hpp>
 #include <nibble/io/stdio_file.hpp>
 
-#if defined(_WIN32)
-#include <io.h>
-#include <share.h>
-#else
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/types.h>
-#include <unistd.h>
-#endif
-
 namespace nibble {
 
 /// Holds the right to write a file until it is destroyed; readers are not kept out. What was
@@ -35,7 +24,7 @@ class UpdateFile {
   /// replaces it.
   explicit UpdateFile(std::filesystem::path path) : path_(std::move(path)) {
     errno = 0;
-    file_.reset(open_locked(path_));
+    file_ = stdio_file::open_locked(path_, stdio_file::Locked::existing);
     if (!file_ && errno == EWOULDBLOCK) fail(path_text(path_), ": is being written by another");
     if (!file_) fail_errno("be opened for writing");
   }
@@ -88,35 +77,6 @@ class UpdateFile {
   }
 
  private:
-#if defined(_WIN32)
-  static std::FILE* open_locked(const std::filesystem::path& path) {
-    return ::_wfsopen(path.c_str(), L"r+b", _SH_DENYWR);
-  }
-#else
-  static std::FILE* open_locked(const std::filesystem::path& path) {
-    const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0) return nullptr;
-    // flock's locks end with the process, however it ends.
-    std::FILE* file = lock(descriptor, path) ? ::fdopen(descriptor, "r+b") : nullptr;
-    if (file == nullptr) {
-      const int reason = errno;
-      ::close(descriptor);
-      errno = reason;
-    }
-    return file;
-  }
-
-  /// False, with errno set, where another one holds the lock, or has replaced the file meanwhile.
-  static bool lock(int descriptor, const std::filesystem::path& path) {
-    if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) return false;
-    struct stat opened {};
-    struct stat named {};
-    if (::fstat(descriptor, &opened) != 0 || ::stat(path.c_str(), &named) != 0) return false;
-    errno = EWOULDBLOCK;
-    return opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
-  }
-#endif
-
   void flush() {
     errno = 0;
     if (std::fflush(file_.get()) != 0) fail_errno("be written");

@@ -1,6 +1,5 @@
 // The list of quantizers and their options: what programs' --method and recipes iterate. The
-// algorithms are headers of their own, which `quantize_plain` and `quantize_matrix`
-// bring together.
+// algorithms are headers of their own, which `quantize_plain` and `quantize_matrix` bring together.
 #pragma once
 
 #include <concepts>

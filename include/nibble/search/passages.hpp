@@ -113,8 +113,8 @@ class Growing {
 /// The passages of a text in UTF-8, in order; all of it but white space is in exactly one of them.
 /// White space becomes single spaces. A sentence ends with ". ", "! " or "? ", with one of the
 /// full-width stops of Chinese and Japanese, closing quotes and brackets included, and at an empty
-/// line; what is too long goes
-/// on in the next passage, if possible from a line on, or else from a word on.
+/// line; what is too long goes on in the next passage, if possible from a line on, or else from a
+/// word on.
 [[nodiscard]] inline std::vector<std::string> split_passages(std::string_view text,
                                                              const PassageOptions& options = {}) {
   using namespace passages_detail;
