@@ -80,6 +80,7 @@ endfunction()
 # nibble_dispatch_isa(<tag> [<feature>...]) adds the kernels of simd::<tag>, if they are wanted.
 function(nibble_dispatch_isa tag)
   string(TOLOWER ${tag} isa)
+  set_property(TARGET nibble_dispatch APPEND PROPERTY NIBBLE_ISA_ORDER ${tag})
   if(ARGN AND NIBBLE_DISPATCH_ISAS AND NOT isa IN_LIST NIBBLE_DISPATCH_ISAS)
     return()
   endif()
@@ -93,12 +94,18 @@ function(nibble_dispatch_isa tag)
 endfunction()
 
 # nibble_dispatch_search(<tag> <base> [<feature>...]) adds the search kernels of simd::<tag>, which
-# go with the kernels of simd::<base> and those after it, if <base> is there.
+# go with the kernels of simd::<base> and those after it, as far as they are there.
 function(nibble_dispatch_search tag base)
+  get_target_property(order nibble_dispatch NIBBLE_ISA_ORDER)
   get_target_property(tags nibble_dispatch NIBBLE_ISA_TAGS)
-  if(NOT base IN_LIST tags)
+  list(FIND order ${base} first)
+  list(SUBLIST order ${first} -1 bases)
+  list(JOIN bases "|" bases)
+  list(FILTER tags INCLUDE REGEX "^(${bases})$")
+  if(NOT tags)
     return()
   endif()
+  list(GET tags 0 base)
   nibble_dispatch_object(nibble_dispatch_search_${tag} search_table.cpp ${tag} condition ${ARGN})
   if(condition)
     set_property(

@@ -3,7 +3,9 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
+#include <memory>
 #include <type_traits>
 #include <vector>
 
@@ -246,6 +248,8 @@ TEST_CASE("shapes at the edges of blocks and groups, against float64", "[matmul]
     check_shape(format, {5, 700, 2}, random);
     check_shape(format, {3, 33, 300}, random);  // more tokens than are summed at a time
   }
+  // A header that is too long to be copied before its codes are used.
+  check_shape(make_format("zero-one-int8", {.group_size = 32}), {16, 4160, 1}, random);
 }
 
 TEST_CASE("results of a token are the same bits however it is batched and split", "[matmul]") {
@@ -332,21 +336,56 @@ TEST_CASE("an input that is not finite shows in its token's results alone", "[ma
   }
 }
 
+TEST_CASE("the padding of an odd number of columns is not used with float inputs", "[matmul]") {
+  constexpr Index rows = 20;
+  constexpr Index cols = 77;
+  test::Random random(105);
+  const AnyMatrix matrix = test::random_matrix(make_format("bfloat16"), rows, cols, random);
+  const auto bytes = std::make_shared<AlignedBuffer>();
+  std::byte* copy = bytes->make_room<std::byte>(static_cast<Index>(matrix.bytes().size()));
+  std::memcpy(copy, matrix.bytes().data(), matrix.bytes().size());
+  const PanelView& view = matrix.view();
+  for (Index panel = 0; panel < view.panels(); ++panel) {
+    for (Index lane = 0; lane < panel_rows; ++lane) {
+      constexpr std::uint16_t nan = 0x7FC0;
+      const std::byte* after_last = view.codes(panel) + (cols / 2 * panel_rows + lane) * 4 + 2;
+      std::memcpy(copy + (after_last - matrix.bytes().data()), &nan, sizeof nan);
+    }
+  }
+  const AnyMatrix padded =
+      QuantizedMatrix<BFloat16Format>({}, rows, cols, {copy, matrix.bytes().size()}, bytes);
+  const auto inputs = test::random_floats(random, 3 * cols);
+  for (const KernelTable* table : test::kernel_tables()) {
+    for (const Index tokens : {1, 3}) {
+      CAPTURE(table->isa, tokens);
+      CHECK(run(*table, padded, Activations::Float, inputs.data(), tokens) ==
+            run(*table, matrix, Activations::Float, inputs.data(), tokens));
+    }
+  }
+}
+
 TEST_CASE("the largest integers are exact", "[matmul]") {
   // Codes 255 with zero point 0 (or the other way round) times 127: the largest sums there are.
   constexpr Index cols = 256;
+  constexpr Index most_tokens = 17;
   const std::vector<Float16> scales{to_float16(1.0F)};
-  const std::vector<float> inputs(cols, 127.0F);
   for (const int code : {0, 255}) {
     const std::vector<std::uint8_t> codes(cols, static_cast<std::uint8_t>(code));
     const std::vector<std::uint8_t> zeros{static_cast<std::uint8_t>(255 - code)};
     MatrixBuilder<GroupInt<8>> builder(GroupInt<8>{0, true}, 1, cols);
     builder.set_row(0, {codes, scales, zeros});
     const AnyMatrix matrix = std::move(builder).finish();
-    for (const KernelTable* table : test::kernel_tables()) {
-      CAPTURE(table->isa, code);
-      const auto found = run(*table, matrix, Activations::Int8, inputs.data(), 1);
-      CHECK(found[0] == static_cast<float>((2 * code - 255) * 127 * cols));
+    for (const int input : {-127, 127}) {
+      const std::vector<float> inputs(most_tokens * cols, static_cast<float>(input));
+      const std::vector<float> expected(most_tokens,
+                                        static_cast<float>((2 * code - 255) * input * cols));
+      for (const KernelTable* table : test::kernel_tables()) {
+        for (const Index tokens : {Index{1}, Index{3}, most_tokens}) {
+          CAPTURE(table->isa, code, input, tokens);
+          const auto found = run(*table, matrix, Activations::Int8, inputs.data(), tokens);
+          CHECK(std::equal(found.begin(), found.end(), expected.begin()));
+        }
+      }
     }
   }
 }

@@ -11,7 +11,9 @@ namespace nibble::dispatch {
 
 /// The tables that this CPU and its operating system run, from the least instruction set to the
 /// best; never empty. On a CPU with AMX, the first call asks Linux to let this process use the tile
-/// registers, for good.
+/// registers, for good: a signal handler's own stack (sigaltstack) then needs room for their 8 KB
+/// beside what MINSIGSTKSZ says, and Linux refuses a smaller one. A program with such a stack calls
+/// this before it makes the stack, or takes another table by `find`.
 [[nodiscard]] std::span<const KernelTable* const> available();
 
 /// The table of that name (`KernelTable::isa`). Asks about no other instruction set; about AMX's

@@ -12,7 +12,7 @@ namespace nibble {
 
 namespace elementwise_detail {
 
-/// Calls body(lanes of each input..., first, count) for every sixteen numbers; the last lanes of a
+/// Calls body(first, count, lanes of each input...) for every sixteen numbers; the last lanes of a
 /// length that is no multiple of 16 are zero.
 template <simd::InstructionSet Isa, class Body, class... Inputs>
 inline void for_lanes(Index size, Body&& body, const Inputs*... inputs) noexcept {

@@ -30,7 +30,7 @@ inline constexpr std::array<std::string_view, 3> kv_type_names{"float32", "float
   fail("unknown KV type '", name, "'; expected float32, float16 or bfloat16");
 }
 
-/// The largest head dimension that the kernels take.
+/// The largest head dimension that a model may have.
 inline constexpr Index max_head_dim = 1024;
 
 /// Positions in a page; page p holds positions 64 p to 64 p + 63.

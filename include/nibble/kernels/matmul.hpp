@@ -139,6 +139,10 @@ inline Index multiply_on_tiles(const MatmulTask& task, Index tile) noexcept {
     return end;
   } else {
     PairTileScratch scratch;
+    if (end - tile == 1) {
+      multiply_pair_tiles<Isa, 1>(task, tile, end, scratch, store);
+      tile = end;
+    }
     constexpr Index step = block_tokens / simd::tile_side;
     for (; tile < end; tile += step) {
       multiply_pair_tiles<Isa, tile_panels>(task, tile, std::min(end, tile + step), scratch, store);

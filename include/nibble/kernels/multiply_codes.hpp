@@ -125,9 +125,7 @@ template <simd::InstructionSet Isa, IntegerWeightFormat F>
     Ints dots[chains];
     simd::unroll<chains>([&](auto c) { dots[c] = Ints::broadcast(0); });
     const auto multiply_unit = [&](auto first_chain) {
-      for (std::size_t line = 0; line < F::unit_bytes; line += 64) {
-        simd::prefetch<Isa>(unit + simd::prefetch_distance + line);
-      }
+      simd::prefetch_ahead<Isa>(unit, F::unit_bytes);
       constexpr int quads_in_unit = static_cast<int>(F::unit_inputs) / 4;
       simd::Words<Isa> quads[quads_in_unit];
       F::template unpack<Isa>(unit, quads);

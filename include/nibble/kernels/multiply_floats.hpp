@@ -55,16 +55,17 @@ template <simd::InstructionSet Isa, FloatWeightFormat F>
                                                                     Index tile) noexcept {
   using Floats = simd::Floats<Isa>;
   constexpr Index step = 8;
-  constexpr Index unit_inputs = F::unit_inputs;
+  constexpr auto unit_inputs = static_cast<int>(F::unit_inputs);
+  static_assert(unit_inputs <= 2);
   Floats sums[float_chains];
   simd::unroll<float_chains>([&](auto c) { sums[c] = Floats::broadcast(0.0F); });
   const float* input = inputs.tile_inputs<float>(tile);
   const std::byte* unit = view.codes(panel);
-  const auto multiply = [&](auto first_chain) {
+  const auto multiply = [&](auto first_input, auto count) {
     Floats weights[unit_inputs];
     F::template unpack<Isa>(unit, weights);
-    simd::unroll<static_cast<int>(unit_inputs)>([&](auto i) {
-      Floats& sum = sums[(first_chain + i) % float_chains];
+    simd::unroll<count>([&](auto i) {
+      Floats& sum = sums[(first_input + i) % float_chains];
       sum = fma(weights[i], Floats::broadcast(input[i]), sum);
     });
     unit += F::unit_bytes;
@@ -73,19 +74,23 @@ template <simd::InstructionSet Isa, FloatWeightFormat F>
   Index i = 0;
   for (; i + step <= view.cols; i += step) {
     constexpr auto bytes = static_cast<std::size_t>(step / unit_inputs) * F::unit_bytes;
-    for (std::size_t line = 0; line < bytes; line += 64) {
-      simd::prefetch<Isa>(unit + simd::prefetch_distance + line);
-    }
-    simd::unroll<static_cast<int>(step / unit_inputs)>(
-        [&](auto u) { multiply(std::integral_constant<int, u* static_cast<int>(unit_inputs)>{}); });
+    simd::prefetch_ahead<Isa>(unit, bytes);
+    simd::unroll<static_cast<int>(step / unit_inputs)>([&](auto u) {
+      multiply(std::integral_constant<int, u * unit_inputs>{},
+               std::integral_constant<int, unit_inputs>{});
+    });
   }
-  for (; i < view.cols; i += unit_inputs) {
+  constexpr std::integral_constant<int, 0> even;
+  constexpr std::integral_constant<int, 1> odd;
+  constexpr std::integral_constant<int, unit_inputs> whole;
+  for (; i + unit_inputs <= view.cols; i += unit_inputs) {
     if (i % 2 == 0) {
-      multiply(std::integral_constant<int, 0>{});
+      multiply(even, whole);
     } else {
-      multiply(std::integral_constant<int, 1>{});
+      multiply(odd, whole);
     }
   }
+  if (i < view.cols) multiply(even, std::integral_constant<int, 1>{});  // the other is padding
   return sums[0] + sums[1];
 }
 

@@ -48,9 +48,7 @@ inline void multiply_pair_block(const MatmulTask& task, Index panel, Index first
       constexpr simd::Tile<5 + p % 3> tile_weights;
       const std::byte* source = whole ? weights[p] : scratch.rest[p][0];
       if constexpr (Panels == 1) {
-        for (int line = 0; line < simd::tile_side; ++line) {
-          simd::prefetch<Isa>(source + simd::prefetch_distance + line * simd::tile_row_bytes);
-        }
+        simd::prefetch_ahead<Isa>(source, simd::tile_side * simd::tile_row_bytes);
       }
       simd::load_tile<Isa>(tile_weights, source, simd::tile_row_bytes);
       simd::multiply_pairs<Isa>(simd::Tile<p>{}, simd::Tile<4>{}, tile_weights);

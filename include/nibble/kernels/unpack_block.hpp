@@ -61,11 +61,7 @@ template <simd::InstructionSet Isa, IntegerWeightFormat F, bool Signed, bool Str
         simd::bitwise_cast<std::uint32_t>(taken * Ints::broadcast(0x01010101));
     const Index end = std::min((segment + 1) * size, count);
     for (Index i = segment * size; i < end; i += F::unit_inputs, unit += F::unit_bytes) {
-      if constexpr (Streams) {
-        for (std::size_t line = 0; line < F::unit_bytes; line += 64) {
-          simd::prefetch<Isa>(unit + simd::prefetch_distance + line);
-        }
-      }
+      if constexpr (Streams) simd::prefetch_ahead<Isa>(unit, F::unit_bytes);
       Words quads[F::unit_inputs / 4];
       F::template unpack<Isa>(unit, quads);
       simd::unroll<static_cast<int>(F::unit_inputs / 4)>([&](auto q) {

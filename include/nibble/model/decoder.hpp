@@ -152,17 +152,24 @@ class Decoder {
     embed(batch, workspace.pool(), hidden);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const DecoderLayer& layer = layers_[i];
-      layer.input_norm.forward(hidden, tokens, execution, normed);
+      if (i == 0) {
+        layer.input_norm.forward(hidden, tokens, execution, normed);
+      } else {
+        layer.input_norm.add_and_forward(hidden, update, tokens, execution, normed);
+      }
       workspace.input_.assign(normed, tokens, config_.hidden_size, config_.hidden_size);
       layer.attention.forward(workspace.input_, workspace.places_, static_cast<Index>(i), execution,
                               workspace.attention_, update);
-      kernels_->add(hidden, update, tokens * config_.hidden_size);
 
-      layer.post_attention_norm.forward(hidden, tokens, execution, normed);
+      layer.post_attention_norm.add_and_forward(hidden, update, tokens, execution, normed);
       workspace.input_.assign(normed, tokens, config_.hidden_size, config_.hidden_size);
       layer.feed_forward.forward(workspace.input_, execution, workspace.feed_forward_, update);
-      kernels_->add(hidden, update, tokens * config_.hidden_size);
     }
+    if (layers_.empty()) return;
+    execution.for_each_token(tokens, 16, [&](Index token) {
+      const Index first = token * config_.hidden_size;
+      kernels_->add(hidden + first, update + first, config_.hidden_size);
+    });
   }
 
   static void advance(std::span<const Slice> batch) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <span>
 #include <utility>
@@ -53,6 +54,7 @@ class AttentionLayer {
     LinearInput heads_input;
   };
 
+  /// Throws Error where sizes do not go together.
   AttentionLayer(const AttentionShape& shape, Linear q_proj, Linear k_proj, Linear v_proj,
                  Linear o_proj, std::optional<RmsNorm> q_norm, std::optional<RmsNorm> k_norm)
       : shape_(shape),
@@ -61,7 +63,23 @@ class AttentionLayer {
         v_proj_(std::move(v_proj)),
         o_proj_(std::move(o_proj)),
         q_norm_(std::move(q_norm)),
-        k_norm_(std::move(k_norm)) {}
+        k_norm_(std::move(k_norm)) {
+    if (shape.kv_heads < 1 || shape.heads % shape.kv_heads != 0 || shape.head_dim < 1) {
+      fail("attention: ", shape.heads, " heads of ", shape.head_dim, ", ", shape.kv_heads,
+           " of keys and values");
+    }
+    const Index query_width = shape.heads * shape.head_dim;
+    const Index key_width = shape.kv_heads * shape.head_dim;
+    q_proj_.require("q_proj", query_width, q_proj_.inputs());
+    k_proj_.require("k_proj", key_width, q_proj_.inputs());
+    v_proj_.require("v_proj", key_width, q_proj_.inputs());
+    o_proj_.require("o_proj", q_proj_.inputs(), query_width);
+    for (const auto& norm : {std::cref(q_norm_), std::cref(k_norm_)}) {
+      if (const std::optional<RmsNorm>& each = norm; each && each->size() != shape.head_dim) {
+        fail("attention: a norm of ", each->size(), " numbers for heads of ", shape.head_dim);
+      }
+    }
+  }
 
   [[nodiscard]] const Linear& q_proj() const noexcept { return q_proj_; }
   [[nodiscard]] const Linear& k_proj() const noexcept { return k_proj_; }
@@ -96,7 +114,7 @@ class AttentionLayer {
     k_proj_.forward(input, execution, keys, key_width);
     v_proj_.forward(input, execution, values, key_width);
 
-    execution.pool.run(count, [&](Index i, int) {
+    execution.for_each_token(count, 1, [&](Index i) {
       const TokenPlace& token = tokens[static_cast<std::size_t>(i)];
       place_heads(queries + i * query_width, shape_.heads, q_norm_, token, execution.kernels);
       place_heads(keys + i * key_width, shape_.kv_heads, k_norm_, token, execution.kernels);
@@ -128,11 +146,12 @@ class AttentionLayer {
   }
 
   /// Softmax and mixing of values, for all tokens and heads. A task is a block of tokens and one
-  /// KV head.
+  /// KV head, or, where that makes fewer tasks than threads, some of its query heads.
   void attend(std::span<const TokenPlace> tokens, Index layer, const Execution& execution,
               Scratch& scratch, const float* queries, float* heads) const {
     const Index group = shape_.heads / shape_.kv_heads;
     split(tokens, group, execution.pool.size(), scratch.blocks);
+    if (scratch.blocks.empty()) return;
     Index room = 0;
     for (const TokenBlock& block : scratch.blocks) {
       const KvPageLayout& layout = tokens[static_cast<std::size_t>(block.first)].cache->layout();
@@ -142,19 +161,24 @@ class AttentionLayer {
 
     const float scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
     const auto blocks = static_cast<Index>(scratch.blocks.size());
-    const Index tasks = blocks * shape_.kv_heads;
+    const Index threads = execution.pool.size();
+    const Index task_heads = divide_up(group, divide_up(threads, blocks * shape_.kv_heads));
+    const Index parts = divide_up(group, task_heads);
+    const Index tasks = blocks * shape_.kv_heads * parts;
     const auto make_task = [&](Index index) {
       // One head after the other, so that its pages are still near; late positions, which take
       // long, first, so that the threads finish together.
-      const Index kv_head = index / blocks;
+      const Index part = index / blocks % parts;
+      const Index kv_head = index / blocks / parts;
       const TokenBlock& block =
           scratch.blocks[static_cast<std::size_t>(blocks - 1 - index % blocks)];
       const TokenPlace& token = tokens[static_cast<std::size_t>(block.first)];
       const KvPageLayout& layout = token.cache->layout();
-      const Index offset = (block.first * shape_.heads + kv_head * group) * shape_.head_dim;
+      const Index first_head = kv_head * group + part * task_heads;
+      const Index offset = (block.first * shape_.heads + first_head) * shape_.head_dim;
       return AttentionTask{.queries = queries + offset,
                            .tokens = block.count,
-                           .query_heads = group,
+                           .query_heads = std::min(task_heads, group - part * task_heads),
                            .stride = shape_.heads * shape_.head_dim,
                            .pages = token.cache->pages(),
                            .layout = layout,
@@ -166,7 +190,7 @@ class AttentionLayer {
     };
     execution.pool.run(tasks, [&](Index index, int worker) {
       AttentionTask task = make_task(index);
-      if (const Index following = index + execution.pool.size(); following < tasks) {
+      if (const Index following = index + threads; following < tasks) {
         const AttentionTask next = make_task(following);
         if (next.layout == task.layout) task.following = next.head_of(next.first_page());
       }

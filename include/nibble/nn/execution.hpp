@@ -1,10 +1,12 @@
 // How layers run: with which kernels, on which threads, at which activation precision.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <string_view>
 
+#include <nibble/core/checked.hpp>
 #include <nibble/core/error.hpp>
 #include <nibble/core/executor.hpp>
 #include <nibble/kernels/kernel_table.hpp>
@@ -40,6 +42,19 @@ struct Execution {
   [[nodiscard]] Activations kind_for(std::size_t format_index) const noexcept {
     return activations == ActivationMode::Float ? Activations::Float
                                                 : kernels.native_activations[format_index];
+  }
+
+  /// Calls body(token) for [0, tokens). A task is a run of neighbours, whose results often share
+  /// cache lines: of at least `least` tokens, as many as are worth a thread's while, and more where
+  /// there are enough of them.
+  template <class Body>
+  void for_each_token(Index tokens, Index least, Body&& body) const {
+    constexpr Index most = 32;
+    const Index run = std::clamp(divide_up(tokens, 4 * Index{pool.size()}), least, most);
+    pool.run(divide_up(tokens, run), [&](Index task, int) {
+      const Index end = std::min(tokens, (task + 1) * run);
+      for (Index token = task * run; token < end; ++token) body(token);
+    });
   }
 };
 

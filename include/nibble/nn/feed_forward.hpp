@@ -19,10 +19,14 @@ class FeedForward {
     LinearInput hidden_input;
   };
 
+  /// Throws Error where their sizes do not go together.
   FeedForward(Linear gate_proj, Linear up_proj, Linear down_proj)
       : gate_proj_(std::move(gate_proj)),
         up_proj_(std::move(up_proj)),
-        down_proj_(std::move(down_proj)) {}
+        down_proj_(std::move(down_proj)) {
+    up_proj_.require("up_proj", gate_proj_.outputs(), gate_proj_.inputs());
+    down_proj_.require("down_proj", gate_proj_.inputs(), gate_proj_.outputs());
+  }
 
   [[nodiscard]] const Linear& gate_proj() const noexcept { return gate_proj_; }
   [[nodiscard]] const Linear& up_proj() const noexcept { return up_proj_; }
@@ -47,7 +51,7 @@ class FeedForward {
     float* up = scratch.up.make_room<float>(tokens * width);
     gate_proj_.forward(input, execution, gate, width);
     up_proj_.forward(input, execution, up, width);
-    execution.pool.run(tokens, [&](Index token, int) {
+    execution.for_each_token(tokens, 1, [&](Index token) {
       execution.kernels.silu_multiply(gate + token * width, up + token * width, width);
     });
   }

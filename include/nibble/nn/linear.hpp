@@ -69,11 +69,18 @@ class Linear {
   [[nodiscard]] const AnyMatrix& weight() const noexcept { return weight_; }
   [[nodiscard]] const std::vector<float>& bias() const noexcept { return bias_; }
 
+  /// Throws Error, with the layer's own name for it, unless it has these sizes.
+  void require(const char* name, Index rows, Index cols) const {
+    if (outputs() != rows || inputs() != cols) {
+      fail(name, " is [", outputs(), "][", inputs(), "], expected [", rows, "][", cols, "]");
+    }
+  }
+
   /// Writes [tokens][outputs()] to `output`, whose rows are `stride` floats apart. The work is
   /// split over outputs and tokens, never over inputs, so the bits do not depend on the number of
   /// threads.
   void forward(LinearInput& input, const Execution& execution, float* output, Index stride) const {
-    assert(input.cols() == inputs());
+    assert(input.cols() == inputs() && stride >= outputs());
     if (input.tokens() == 0) return;
     const Activations kind = execution.kind_for(weight_.format_index());
     const PackedActivations& packed = input.packed(kind, execution);
@@ -112,7 +119,8 @@ class Linear {
     // A run is worth a thread from 64 KB of codes and tiles of tokens together: a few microseconds.
     constexpr Index least_work = Index{64} << 10;
     const Index work = static_cast<Index>(view.layout.panel_bytes) * view.panels() * inputs.tiles();
-    const Index runs = std::clamp(work / least_work, Index{1}, Index{4} * threads);
+    const Index wanted = std::clamp(work / least_work, Index{1}, Index{4} * threads);
+    const Index runs = wanted == 1 ? 1 : round_up(wanted, Index{threads});
     const Index step = inputs.tokens == 1 ? Index{1} : Index{tile_panels};
     const Index steps = divide_up(view.panels(), step);
     Split split;

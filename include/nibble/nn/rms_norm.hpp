@@ -1,7 +1,6 @@
 // Root-mean-square normalization with a learned weight.
 #pragma once
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -26,16 +25,23 @@ class RmsNorm {
 
   /// [tokens][size()], rows side by side.
   void forward(const float* input, Index tokens, const Execution& execution, float* output) const {
-    execution.pool.run(divide_up(tokens, token_run), [&](Index run, int) {
-      const Index end = std::min(tokens, (run + 1) * token_run);
-      for (Index token = run * token_run; token < end; ++token) {
-        forward(input + token * size(), execution.kernels, output + token * size());
-      }
+    execution.for_each_token(tokens, token_run, [&](Index token) {
+      forward(input + token * size(), execution.kernels, output + token * size());
+    });
+  }
+
+  /// sum += addend, and then `forward` of the sum, in one pass.
+  void add_and_forward(float* sum, const float* addend, Index tokens, const Execution& execution,
+                       float* output) const {
+    execution.for_each_token(tokens, token_run, [&](Index token) {
+      const Index first = token * size();
+      execution.kernels.add(sum + first, addend + first, size());
+      forward(sum + first, execution.kernels, output + first);
     });
   }
 
  private:
-  static constexpr Index token_run = 16;  // tokens that are worth a thread's while
+  static constexpr Index token_run = 16;
 
   std::vector<float> weight_;
   float epsilon_;

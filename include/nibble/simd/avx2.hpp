@@ -133,18 +133,31 @@ template <InstructionSet Isa>
   });
 }
 
+/// See Generic's.
+template <InstructionSet Isa>
+[[nodiscard]] inline __m256i in_order(Avx2, __m256i sum) noexcept {
+#if defined(__GNUC__)
+  asm("" : "+x"(sum));
+#endif
+  return sum;
+}
+
 /// Bytes widened to 16 bits, so that no product saturates: even bytes and odd bytes apart.
 template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4(Avx2, const Ints<Isa>& accumulator, const Words<Isa>& codes,
                                     const std::int8_t* activations) noexcept {
-  const __m256i even = _mm256_set1_epi32(activation_pair<Isa>(activations, 0));
-  const __m256i odd = _mm256_set1_epi32(activation_pair<Isa>(activations, 1));
+  std::int32_t quad = 0;
+  std::memcpy(&quad, activations, sizeof quad);
+  const __m256i quads = _mm256_set1_epi32(quad);
+  const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(quads, 8), 8);
+  const __m256i odd = _mm256_srai_epi16(quads, 8);
   const __m256i mask = _mm256_set1_epi32(0x00FF00FF);
   return Ints<Isa>::build([&](auto i) -> typename Ints<Isa>::Register {
     const __m256i code = codes.registers[i];
     const __m256i evens = _mm256_madd_epi16(_mm256_and_si256(code, mask), even);
     const __m256i odds = _mm256_madd_epi16(_mm256_and_si256(_mm256_srli_epi32(code, 8), mask), odd);
-    return _mm256_add_epi32(accumulator.registers[i], _mm256_add_epi32(evens, odds));
+    return in_order<Isa>(Isa{},
+                         _mm256_add_epi32(accumulator.registers[i], _mm256_add_epi32(evens, odds)));
   });
 }
 
@@ -159,7 +172,8 @@ template <InstructionSet Isa>
   const __m256i ones = _mm256_set1_epi16(1);
   return Ints<Isa>::build([&](auto i) -> typename Ints<Isa>::Register {
     const __m256i pairs = _mm256_maddubs_epi16(codes.registers[i], quads);
-    return _mm256_add_epi32(accumulator.registers[i], _mm256_madd_epi16(pairs, ones));
+    return in_order<Isa>(
+        Isa{}, _mm256_add_epi32(accumulator.registers[i], _mm256_madd_epi16(pairs, ones)));
   });
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include <nibble/simd/lanes.hpp>
 
@@ -20,16 +19,6 @@ template <int CodeBits = 8, InstructionSet Isa>
   } else {
     return dot4(Isa{}, accumulator, codes, activations);
   }
-}
-
-/// Activations `first` and `first + 2` in the low and high half of a word: what the even or odd
-/// bytes of a lane, widened to 16 bits, are multiplied with.
-template <InstructionSet Isa>
-[[nodiscard]] inline std::int32_t activation_pair(const std::int8_t* activations,
-                                                  int first) noexcept {
-  const auto low = static_cast<std::uint16_t>(activations[first]);
-  const auto high = static_cast<std::uint32_t>(static_cast<std::uint16_t>(activations[first + 2]));
-  return static_cast<std::int32_t>(low | (high << 16));
 }
 
 template <InstructionSet Isa>

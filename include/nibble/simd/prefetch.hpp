@@ -1,6 +1,8 @@
 // Asking for memory before it is used.
 #pragma once
 
+#include <cstddef>
+
 #include <nibble/simd/isa.hpp>
 
 namespace nibble::simd {
@@ -9,7 +11,7 @@ namespace nibble::simd {
 inline constexpr int cache_line = 64;
 
 /// How far ahead of its use a sequential stream is asked for, in bytes: further than the latency of
-/// memory at a core's share of bandwidth, and well within the first-level cache.
+/// memory at a core's share of bandwidth.
 inline constexpr int prefetch_distance = 2560;
 
 /// Brings a cache line that will be read after some thousand cycles near, as far as the second
@@ -21,5 +23,13 @@ inline void prefetch(const void* address) noexcept {
 
 template <InstructionSet Isa>
 inline void prefetch(Portable, const void*, Isa) noexcept {}
+
+/// Asks for `bytes` of a sequential stream, prefetch_distance behind `at`.
+template <InstructionSet Isa>
+inline void prefetch_ahead(const std::byte* at, std::size_t bytes) noexcept {
+  for (std::size_t line = 0; line < bytes; line += cache_line) {
+    prefetch<Isa>(at + prefetch_distance + line);
+  }
+}
 
 }  // namespace nibble::simd
