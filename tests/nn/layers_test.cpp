@@ -150,6 +150,15 @@ TEST_CASE("an RMS norm divides by the root of the mean square and weighs") {
       }
     }
     CHECK(largest_difference(output, expected) < 1e-5);
+    Matrix sum = random_weights(random, 37, size);
+    const Matrix addend = input - sum;
+    const Matrix added = sum + addend;
+    Matrix of_sum(37, size);
+    norm.add_and_forward(sum.data(), addend.data(), 37, execution, of_sum.data());
+    CHECK(sum == added);
+    norm.forward(added.data(), 37, execution, output.data());
+    CHECK(of_sum == output);
+    norm.forward(input.data(), 37, execution, output.data());
     Matrix alone = input.row(20);
     norm.forward(alone.data(), execution.kernels, alone.data());  // in place
     CHECK(alone == output.row(20));
@@ -274,6 +283,40 @@ TEST_CASE("an attention layer mixes the values of what a window shows, in severa
     start += length;
   }
   CHECK(largest_difference(output, mixed * o_weight.transpose()) < 1e-4);
+
+  // The last token of a sequence once more, alone, by threads that outnumber the KV heads.
+  for (const int threads : {1, 3, 7}) {
+    CAPTURE(threads);
+    ThreadPool many(threads);
+    Matrix again(1, hidden);
+    shared.assign(input.row(129).data(), 1, hidden, hidden);
+    layer.forward(shared, {&places[129], 1}, 1, {dispatch::best(), many, ActivationMode::Float},
+                  scratch, again.data());
+    CHECK(again == output.row(129));
+  }
+}
+
+TEST_CASE("layers whose sizes do not go together are refused") {
+  test::Random random(9);
+  ThreadPool pool(1);
+  const auto linear = [&](Index outputs, Index inputs) {
+    return Linear(packed(random_weights(random, outputs, inputs), "float32", pool));
+  };
+  REQUIRE_ERROR(FeedForward(linear(37, 24), linear(38, 24), linear(24, 37)),
+                "up_proj is [38][24], expected [37][24]");
+  REQUIRE_ERROR(FeedForward(linear(37, 24), linear(37, 24), linear(24, 36)),
+                "down_proj is [24][36], expected [24][37]");
+  const auto attention = [&](const AttentionShape& shape, Linear v_proj, Index norm) {
+    return AttentionLayer(shape, linear(24, 12), linear(12, 12), std::move(v_proj), linear(12, 24),
+                          RmsNorm(std::vector<float>(static_cast<std::size_t>(norm)), 0.1F),
+                          std::nullopt);
+  };
+  const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 6};
+  attention(shape, linear(12, 12), 6);
+  REQUIRE_ERROR(attention(shape, linear(18, 12), 6), "v_proj is [18][12], expected [12][12]");
+  REQUIRE_ERROR(attention(shape, linear(12, 12), 5), "a norm of 5 numbers for heads of 6");
+  REQUIRE_ERROR(attention({.heads = 4, .kv_heads = 3, .head_dim = 6}, linear(12, 12), 6),
+                "4 heads of 6, 3 of keys and values");
 }
 
 }  // namespace
