@@ -17,6 +17,7 @@
 #include "common/options.hpp"
 #include "common/quantize_report.hpp"
 #include "common/report.hpp"
+#include "common/return_freed_memory.hpp"
 #include "common/run_main.hpp"
 
 namespace {
@@ -411,6 +412,7 @@ void quantize(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  return_freed_memory();
   CLI::App app("Quantizes a model into a folder that every nibble program loads.",
                "nibble-quantize");
   Options options;

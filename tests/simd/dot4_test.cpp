@@ -85,3 +85,24 @@ TEMPLATE_LIST_TEST_CASE("dot4 of random codes and activations", "[dot4]", nibble
   }
   CHECK(failures == 0);
 }
+
+TEMPLATE_LIST_TEST_CASE("bytes are subtracted without borrowing", "[dot4]", nibble::test::Isas) {
+  for (unsigned a = 0; a < 256; ++a) {
+    std::array<std::uint32_t, lane_count> minuends{}, subtrahends{}, found{};
+    for (unsigned b = 0; b < 256; b += 4 * lane_count) {
+      Codes first, second, expected;
+      for (unsigned i = 0; i < first.size(); ++i) {
+        first[i] = static_cast<std::uint8_t>(i % 3 == 0 ? a : a + i);
+        second[i] = static_cast<std::uint8_t>(b + i);
+        expected[i] = static_cast<std::uint8_t>(first[i] - second[i]);
+      }
+      std::memcpy(minuends.data(), first.data(), sizeof minuends);
+      std::memcpy(subtrahends.data(), second.data(), sizeof subtrahends);
+      nibble::simd::subtract_bytes(Words<TestType>::load(minuends.data()),
+                                   Words<TestType>::load(subtrahends.data()))
+          .store(found.data());
+      CAPTURE(a, b);
+      CHECK(std::memcmp(found.data(), expected.data(), sizeof found) == 0);
+    }
+  }
+}

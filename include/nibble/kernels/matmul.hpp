@@ -20,11 +20,11 @@
 
 namespace nibble {
 
-/// Tokens in a tile: as many as their accumulators fit into the registers.
+/// Tokens in a tile: as many as have room for their accumulators in half of the registers.
 template <simd::InstructionSet Isa>
 [[nodiscard]] constexpr Index tile_width_of(Activations kind) noexcept {
-  constexpr auto registers = static_cast<Index>(simd::Floats<Isa>::register_count);
-  constexpr Index width = registers == 1 ? 16 : registers == 2 ? 4 : 2;
+  constexpr Index width =
+      std::max(Isa::registers / 2 / static_cast<int>(simd::Floats<Isa>::register_count), 2);
   return kind == Activations::Float ? width / float_chains : width;
 }
 
@@ -72,7 +72,9 @@ inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_
     for (Index first = 0; first < weights.cols; first += block_inputs) {
       const Index count = std::min(block_inputs, weights.cols - first);
       if constexpr (floats) unpack_floats<Isa, F>(weights, panel, first, count, block);
-      if constexpr (codes) unpack_codes<Isa, F, false, true>(weights, panel, first, count, block);
+      if constexpr (codes) {
+        unpack_codes<Isa, F, Isa::signed_codes, true>(weights, panel, first, count, block);
+      }
       for (Index tile = first_tile; tile < end_tile; ++tile) {
         float* tile_sums = sums + (inputs.first_token(tile) - first_token) * chains * panel_rows;
         with_width<Isa, widest>(inputs.width_of(tile), [&](auto width) {
@@ -80,7 +82,8 @@ inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_
             multiply_floats<Isa, width>(block, inputs.tile_inputs<float>(tile) + first * width,
                                         count, tile_sums);
           } else if constexpr (codes) {
-            multiply_codes<Isa, code_bits<F>, F::has_offset, width>(
+            // (Signed bytes are multiplied as codes below 128 are.)
+            multiply_codes<Isa, Isa::signed_codes ? 7 : code_bits<F>, F::has_offset, width>(
                 block, segment_inputs(weights.layout), first, count, inputs, tile, tile_sums);
           } else {
             multiply_pairs<Isa, width>(

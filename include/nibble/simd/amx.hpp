@@ -18,12 +18,6 @@
 namespace nibble::simd {
 
 template <TileInstructionSet Isa>
-[[nodiscard]] inline Words<Isa> subtract_bytes(Amx, const Words<Isa>& a,
-                                               const Words<Isa>& b) noexcept {
-  return {{_mm512_sub_epi8(a.registers[0], b.registers[0])}};
-}
-
-template <TileInstructionSet Isa>
 inline void configure_tiles(Amx, int tokens, int bytes, Isa) noexcept {
   struct {
     std::uint8_t palette = 1;

@@ -109,6 +109,12 @@ inline void store_bytes(Avx512Vnni, const Ints<Isa>& value, std::int8_t* data) n
   _mm_storeu_si128(reinterpret_cast<__m128i*>(data), _mm512_cvtepi32_epi8(value.registers[0]));
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline Words<Isa> subtract_bytes(Avx512Vnni, const Words<Isa>& a,
+                                               const Words<Isa>& b) noexcept {
+  return {{_mm512_sub_epi8(a.registers[0], b.registers[0])}};
+}
+
 /// One instruction with the broadcast as its memory operand, which g++ 12 does not make of the
 /// intrinsics and which leaves the shuffling port to the products.
 template <InstructionSet Isa>

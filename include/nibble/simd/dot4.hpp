@@ -7,6 +7,21 @@
 
 namespace nibble::simd {
 
+/// a - b, byte by byte, modulo 256.
+template <InstructionSet Isa>
+[[nodiscard]] inline Words<Isa> subtract_bytes(const Words<Isa>& a, const Words<Isa>& b) noexcept {
+  return subtract_bytes(Isa{}, a, b);
+}
+
+/// The upper bit of each byte keeps the difference of the others from borrowing beyond it.
+template <InstructionSet Isa>
+[[nodiscard]] inline Words<Isa> subtract_bytes(Portable, const Words<Isa>& a,
+                                               const Words<Isa>& b) noexcept {
+  const Words<Isa> upper = Words<Isa>::broadcast(0x80808080U);
+  const Words<Isa> lower = Words<Isa>::broadcast(0x7F7F7F7FU);
+  return ((a | upper) - (b & lower)) ^ ((a ^ b ^ upper) & upper);
+}
+
 /// In each lane: accumulator + sum over j < 4 of code byte j (0 to 2^CodeBits - 1) times
 /// activation j (-127..127). The four activations are the same for all lanes. Exact, without
 /// saturation.

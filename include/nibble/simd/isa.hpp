@@ -11,9 +11,10 @@ namespace nibble::simd {
 /// A tag's `name` is its id: in tables, in reports, in the environment variable NIBBLE_ISA.
 struct Portable {
   using Arch = void;
-  static constexpr bool has_dot2 = false;   // the dot product of bfloat16 pairs
-  static constexpr bool has_tiles = false;  // registers that hold matrices, see tiles.hpp
-  static constexpr int registers = 16;      // vector registers that kernels may count on
+  static constexpr bool signed_codes = false;  // bytes of both signs are multiplied best
+  static constexpr bool has_dot2 = false;      // the dot product of bfloat16 pairs
+  static constexpr bool has_tiles = false;     // registers that hold matrices, see tiles.hpp
+  static constexpr int registers = 16;         // vector registers that kernels may count on
   static constexpr const char* name = "portable";
 };
 
@@ -36,6 +37,7 @@ struct Generic : Portable {
 #elif XSIMD_WITH_NEON64
   using Arch = xsimd::neon64;
   static constexpr int registers = 32;
+  static constexpr bool signed_codes = true;
 #endif
   static constexpr const char* name = "generic";
 };

@@ -99,6 +99,15 @@ template <InstructionSet Isa>
   return vpadalq_s16(sum, vpaddq_s16(low, high));
 }
 
+template <InstructionSet Isa>
+[[nodiscard]] inline Words<Isa> subtract_bytes(Generic, const Words<Isa>& a,
+                                               const Words<Isa>& b) noexcept {
+  return Words<Isa>::build([&](auto i) -> typename Words<Isa>::Register {
+    return vreinterpretq_u32_u8(
+        vsubq_u8(vreinterpretq_u8_u32(a.registers[i]), vreinterpretq_u8_u32(b.registers[i])));
+  });
+}
+
 /// Codes below 128 are the same as signed bytes.
 template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4_narrow(Generic, const Ints<Isa>& accumulator,

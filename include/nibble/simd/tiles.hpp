@@ -13,12 +13,6 @@ inline constexpr int tile_side = 16;
 /// Bytes in a row.
 inline constexpr int tile_row_bytes = 64;
 
-/// a - b, byte by byte, modulo 256.
-template <TileInstructionSet Isa>
-[[nodiscard]] inline Words<Isa> subtract_bytes(const Words<Isa>& a, const Words<Isa>& b) noexcept {
-  return subtract_bytes(Isa{}, a, b);
-}
-
 /// The number of a tile register, 0 to 7.
 template <int Number>
 using Tile = std::integral_constant<int, Number>;
