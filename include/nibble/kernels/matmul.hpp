@@ -48,58 +48,73 @@ inline void store_rows(const MatmulTask& task, Index panel, Index token,
   simd::store_first(results, task.output + token * task.output_stride + row, rows);
 }
 
-/// Block by block, for the tokens of tiles [first_tile, end_tile), at most block_tokens.
+/// Block by block, for the tokens of tiles [first_tile, end_tile), at most block_tokens. A tile of
+/// int8 inputs meets several panels while it is in the first-level cache; unpacked floats take too
+/// much room there. A single tile takes the panels one by one, as one stream from memory.
 template <simd::InstructionSet Isa, WeightFormat F, Activations Kind>
 inline void multiply_blocks(const MatmulTask& task, Index first_tile, Index end_tile) noexcept {
   using Floats = simd::Floats<Isa>;
   constexpr bool floats = Kind == Activations::Float;
   constexpr bool codes = Kind == Activations::Int8;
   constexpr Index chains = floats ? float_chains : 1;
+  constexpr Index most_panels = codes ? tile_panels : 1;
   constexpr auto widest = static_cast<int>(tile_width_of<Isa>(Kind));
   const PanelView& weights = task.weights;
   const PackedActivations& inputs = task.inputs;
-  alignas(alignment) float sums[block_tokens * chains * panel_rows];
+  alignas(alignment) float sums[most_panels][block_tokens * chains * panel_rows];
   [[maybe_unused]] alignas(alignment)
       std::conditional_t<codes, CodeBlock<Isa>,
                          std::conditional_t<floats, float[block_inputs * panel_rows], char>>
-          block;
+          blocks[most_panels];
 
   const Index first_token = inputs.first_token(first_tile);
   const Index tokens =
       inputs.first_token(end_tile - 1) + inputs.width_of(end_tile - 1) - first_token;
-  for (Index panel = task.first_panel; panel < task.end_panel; ++panel) {
-    std::fill(sums, sums + tokens * chains * panel_rows, 0.0F);
+  const Index together = end_tile - first_tile == 1 ? 1 : most_panels;
+  for (Index panel = task.first_panel; panel < task.end_panel; panel += together) {
+    const Index panels = std::min(together, task.end_panel - panel);
+    for (Index p = 0; p < panels; ++p) {
+      std::fill(sums[p], sums[p] + tokens * chains * panel_rows, 0.0F);
+    }
     for (Index first = 0; first < weights.cols; first += block_inputs) {
       const Index count = std::min(block_inputs, weights.cols - first);
-      if constexpr (floats) unpack_floats<Isa, F>(weights, panel, first, count, block);
-      if constexpr (codes) {
-        unpack_codes<Isa, F, Isa::signed_codes, true>(weights, panel, first, count, block);
+      for (Index p = 0; p < panels; ++p) {
+        if constexpr (floats) unpack_floats<Isa, F>(weights, panel + p, first, count, blocks[p]);
+        if constexpr (codes) {
+          unpack_codes<Isa, F, Isa::signed_codes, true>(weights, panel + p, first, count,
+                                                        blocks[p]);
+        }
       }
       for (Index tile = first_tile; tile < end_tile; ++tile) {
-        float* tile_sums = sums + (inputs.first_token(tile) - first_token) * chains * panel_rows;
-        with_width<Isa, widest>(inputs.width_of(tile), [&](auto width) {
-          if constexpr (floats) {
-            multiply_floats<Isa, width>(block, inputs.tile_inputs<float>(tile) + first * width,
-                                        count, tile_sums);
-          } else if constexpr (codes) {
-            // (Signed bytes are multiplied as codes below 128 are.)
-            multiply_codes<Isa, Isa::signed_codes ? 7 : code_bits<F>, F::has_offset, width>(
-                block, segment_inputs(weights.layout), first, count, inputs, tile, tile_sums);
-          } else {
-            multiply_pairs<Isa, width>(
-                weights.codes(panel) +
-                    static_cast<std::size_t>(first / F::unit_inputs) * F::unit_bytes,
-                inputs.tile_inputs<BFloat16>(tile) + first * width, count, tile_sums);
-          }
-        });
+        for (Index p = 0; p < panels; ++p) {
+          float* tile_sums =
+              sums[p] + (inputs.first_token(tile) - first_token) * chains * panel_rows;
+          with_width<Isa, widest>(inputs.width_of(tile), [&](auto width) {
+            if constexpr (floats) {
+              multiply_floats<Isa, width>(
+                  blocks[p], inputs.tile_inputs<float>(tile) + first * width, count, tile_sums);
+            } else if constexpr (codes) {
+              // (Signed bytes are multiplied as codes below 128 are.)
+              multiply_codes<Isa, Isa::signed_codes ? 7 : code_bits<F>, F::has_offset, width>(
+                  blocks[p], segment_inputs(weights.layout), first, count, inputs, tile, tile_sums);
+            } else {
+              multiply_pairs<Isa, width>(
+                  weights.codes(panel + p) +
+                      static_cast<std::size_t>(first / F::unit_inputs) * F::unit_bytes,
+                  inputs.tile_inputs<BFloat16>(tile) + first * width, count, tile_sums);
+            }
+          });
+        }
       }
     }
     const Index end_token = std::min(inputs.tokens, first_token + tokens);
     for (Index token = first_token; token < end_token; ++token) {
-      const float* sum = sums + (token - first_token) * chains * panel_rows;
-      Floats results = Floats::load(sum);
-      if constexpr (floats) results = results + Floats::load(sum + panel_rows);
-      store_rows<Isa>(task, panel, token, results);
+      for (Index p = 0; p < panels; ++p) {
+        const float* sum = sums[p] + (token - first_token) * chains * panel_rows;
+        Floats results = Floats::load(sum);
+        if constexpr (floats) results = results + Floats::load(sum + panel_rows);
+        store_rows<Isa>(task, panel + p, token, results);
+      }
     }
   }
 }

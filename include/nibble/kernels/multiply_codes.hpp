@@ -52,19 +52,22 @@ template <simd::InstructionSet Isa, int CodeBits, bool has_offset, int Width>
     const Index end = std::min(start + segment_size, count);
     Ints dots[Width];
     simd::unroll<Width>([&](auto n) { dots[n] = Ints::broadcast(0); });
-    const auto multiply = [&](Index i, const std::int8_t* input) {
-      const auto quad = simd::Words<Isa>::load(block.quads[i / 4]);
-      simd::unroll<Width>(
-          [&](auto n) { dots[n] = simd::dot4<CodeBits>(dots[n], quad, input + n * run_bytes); });
-    };
-    Index i = start;
+    const std::uint32_t* quads = block.quads[start / 4];
     const std::int8_t* input =
         codes + (first + start) / run_bytes * run_bytes * Width + (first + start) % run_bytes;
+    const auto multiply = [&](Index q) {
+      const auto quad = simd::Words<Isa>::load(quads + q * panel_rows);
+      simd::unroll<Width>([&](auto n) {
+        dots[n] = simd::dot4<CodeBits>(dots[n], quad, input + 4 * q + n * run_bytes);
+      });
+    };
+    Index i = start;
     for (; i + 32 <= end; i += 32) {
-      simd::unroll<8>([&](auto q) { multiply(i + 4 * q, input + 4 * q); });
+      simd::unroll<8>([&](auto q) { multiply(q); });
+      quads += 8 * panel_rows;
       input += (i + 32) % run_bytes == 0 ? run_bytes * Width - 32 : Index{32};
     }
-    for (; i < end; i += 4, input += 4) multiply(i, input);
+    for (Index q = 0; i < end; i += 4, ++q) multiply(q);
 
     const SegmentMap<Isa> map{Floats::load(block.scales[segment]),
                               Floats::load(block.minus_zeros[segment]),
