@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change goes in: the tests with g++, every header by itself with
-# clang++ (with g++: cmake --build --preset headers), the tests once more under clang++'s sanitizers,
-# and for 64-bit ARM those of the kernels (all of them: scripts/aarch64.sh). Stops at the first
-# failure.
+# clang++ (with g++: cmake --workflow --preset headers), the tests once more under clang++'s
+# sanitizers, and for 64-bit ARM those of the kernels (all of them: scripts/aarch64.sh). Stops at the
+# first failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

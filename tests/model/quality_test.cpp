@@ -93,7 +93,8 @@ TEST_CASE("float32 perplexity of novella-5m on a whole book", "[slow]") {
 
 TEST_CASE("round-to-nearest of novella-28m has the reference's perplexity and divergence",
           "[slow]") {
-  check_rows("novella-28m", {{"w4 g128 asym", "int4", 128, true}}, 0.05);
+  check_rows("novella-28m",
+             {{"w4 g128 asym", "int4", 128, true}, {"w3 g128 sym", "int3", 128, false}}, 0.05);
 }
 
 /// The shipped model, calibrated on pages of the shipped book and measured on others.

@@ -89,7 +89,7 @@ struct ZeroOneInt8 {
       for (Index lane = 0; lane < panel_rows; ++lane) {
         const float low = minimum(panel, lane, group);
         const float high = maximum(panel, layout, lane, group);
-        if (!std::isfinite(high - low)) {  // nor does either end then fail to be
+        if (!std::isfinite(high - low)) {  // finite only if both ends are
           fail("range [", group, "][", lane, "] is ", low, " to ", high);
         }
       }

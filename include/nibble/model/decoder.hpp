@@ -166,7 +166,7 @@ class Decoder {
       layer.feed_forward.forward(workspace.input_, execution, workspace.feed_forward_, update);
     }
     if (layers_.empty()) return;
-    execution.for_each_token(tokens, 16, [&](Index token) {
+    execution.for_each_token(tokens, short_token_run, [&](Index token) {
       const Index first = token * config_.hidden_size;
       kernels_->add(hidden + first, update + first, config_.hidden_size);
     });

@@ -32,6 +32,9 @@ inline constexpr std::array<std::string_view, 2> activation_mode_names{"native",
   fail("unknown activations '", name, "'; expected native or float");
 }
 
+/// Tokens that are worth a thread's while where each of them is one short pass over a vector.
+inline constexpr Index short_token_run = 16;
+
 /// What every layer's forward takes; borrowed from the caller.
 struct Execution {
   const KernelTable& kernels;

@@ -25,7 +25,7 @@ class RmsNorm {
 
   /// [tokens][size()], rows side by side.
   void forward(const float* input, Index tokens, const Execution& execution, float* output) const {
-    execution.for_each_token(tokens, token_run, [&](Index token) {
+    execution.for_each_token(tokens, short_token_run, [&](Index token) {
       forward(input + token * size(), execution.kernels, output + token * size());
     });
   }
@@ -33,7 +33,7 @@ class RmsNorm {
   /// sum += addend, and then `forward` of the sum, in one pass.
   void add_and_forward(float* sum, const float* addend, Index tokens, const Execution& execution,
                        float* output) const {
-    execution.for_each_token(tokens, token_run, [&](Index token) {
+    execution.for_each_token(tokens, short_token_run, [&](Index token) {
       const Index first = token * size();
       execution.kernels.add(sum + first, addend + first, size());
       forward(sum + first, execution.kernels, output + first);
@@ -41,8 +41,6 @@ class RmsNorm {
   }
 
  private:
-  static constexpr Index token_run = 16;
-
   std::vector<float> weight_;
   float epsilon_;
 };

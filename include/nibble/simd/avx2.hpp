@@ -133,15 +133,6 @@ template <InstructionSet Isa>
   });
 }
 
-/// See Generic's.
-template <InstructionSet Isa>
-[[nodiscard]] inline __m256i in_order(Avx2, __m256i sum) noexcept {
-#if defined(__GNUC__)
-  asm("" : "+x"(sum));
-#endif
-  return sum;
-}
-
 /// Bytes widened to 16 bits, so that no product saturates: even bytes and odd bytes apart.
 template <InstructionSet Isa>
 [[nodiscard]] inline Ints<Isa> dot4(Avx2, const Ints<Isa>& accumulator, const Words<Isa>& codes,

@@ -1,4 +1,5 @@
-// The integer dot product that quantized matmuls are made of: four unsigned by four signed bytes.
+// Bytes in lanes: their differences, and the integer dot product that quantized matmuls are made
+// of, four unsigned by four signed bytes.
 #pragma once
 
 #include <cstdint>

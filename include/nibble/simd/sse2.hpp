@@ -22,8 +22,8 @@ inline void prefetch(Generic, const void* address, Isa) noexcept {
 
 /// Keeps g++ from adding the terms of several sums to each other first, for which it has not enough
 /// registers.
-template <InstructionSet Isa>
-[[nodiscard]] inline __m128i in_order(Generic, __m128i sum) noexcept {
+template <InstructionSet Isa, class Register>
+[[nodiscard]] inline Register in_order(Generic, Register sum) noexcept {
 #if defined(__GNUC__)
   asm("" : "+x"(sum));
 #endif
