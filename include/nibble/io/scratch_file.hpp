@@ -25,7 +25,7 @@ class ScratchFile {
       : path_(sibling_path(directory / name, "scratch")) {
     errno = 0;
     file_.reset(open_new(path_));
-    if (!file_) fail_errno("be created");
+    if (!file_) stdio_file::fail_errno(path_, "be created");
 #if !defined(_WIN32)
     std::error_code ignored;
     std::filesystem::remove(path_, ignored);
@@ -42,19 +42,13 @@ class ScratchFile {
   }
 
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
-    seek(offset);
-    if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size() ||
-        std::fflush(file_.get()) != 0) {
-      fail_errno("be written");
-    }
+    stdio_file::write_at(file_.get(), path_, offset, bytes);
+    if (std::fflush(file_.get()) != 0) stdio_file::fail_errno(path_, "be written");
   }
 
   /// Reads what was written there.
   void read_at(std::uint64_t offset, std::span<std::byte> bytes) {
-    seek(offset);
-    if (std::fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
-      fail_errno("be read");
-    }
+    stdio_file::read_at(file_.get(), path_, offset, bytes);
   }
 
  private:
@@ -74,15 +68,6 @@ class ScratchFile {
     return file;
   }
 #endif
-
-  void seek(std::uint64_t offset) {
-    errno = 0;
-    if (!stdio_file::seek(file_.get(), offset)) fail_errno("be positioned");
-  }
-
-  [[noreturn]] void fail_errno(const char* action) const {
-    stdio_file::fail_errno(path_, action);
-  }
 
   std::filesystem::path path_;
   stdio_file::Stream file_;

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <system_error>
 
@@ -130,6 +132,26 @@ enum class Locked : bool { existing, made };
   const std::error_code code(errno, std::generic_category());
   fail(path_text(path), ": cannot ", action,
        code ? ": " + printable(code.message(), 200) : std::string());
+}
+
+/// Fills `bytes` from byte `offset` of the file on. Throws Error, also where the file ends before.
+inline void read_at(std::FILE* file, const std::filesystem::path& path, std::uint64_t offset,
+                    std::span<std::byte> bytes) {
+  errno = 0;
+  if (!seek(file, offset)) fail_errno(path, "be positioned");
+  if (std::fread(bytes.data(), 1, bytes.size(), file) != bytes.size()) {
+    fail_errno(path, "be read");
+  }
+}
+
+/// Writes from byte `offset` of the file on, into the stream's buffer. Throws Error.
+inline void write_at(std::FILE* file, const std::filesystem::path& path, std::uint64_t offset,
+                     std::span<const std::byte> bytes) {
+  errno = 0;
+  if (!seek(file, offset)) fail_errno(path, "be positioned");
+  if (std::fwrite(bytes.data(), 1, bytes.size(), file) != bytes.size()) {
+    fail_errno(path, "be written");
+  }
 }
 
 }  // namespace nibble::stdio_file

@@ -31,18 +31,12 @@ class UpdateFile {
 
   /// Fills `bytes` from byte `offset` on. Throws `Error` where the file ends before.
   void read_at(std::uint64_t offset, std::span<std::byte> bytes) {
-    seek_to(offset);
-    if (std::fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
-      fail_errno("be read");
-    }
+    stdio_file::read_at(file_.get(), path_, offset, bytes);
   }
 
   /// Writes from byte `offset` on.
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
-    seek_to(offset);
-    if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
-      fail_errno("be written");
-    }
+    stdio_file::write_at(file_.get(), path_, offset, bytes);
   }
 
   /// Bytes that the file holds.
@@ -80,11 +74,6 @@ class UpdateFile {
   void flush() {
     errno = 0;
     if (std::fflush(file_.get()) != 0) fail_errno("be written");
-  }
-
-  void seek_to(std::uint64_t offset) {
-    errno = 0;
-    if (!stdio_file::seek(file_.get(), offset)) fail_errno("be positioned");
   }
 
   [[noreturn]] void fail_errno(const char* action) const {

@@ -62,11 +62,7 @@ template <simd::InstructionSet Isa, bool Corrected>
     const RaBitQCorrection* corrections = nullptr;
     if constexpr (Corrected) {
       corrections = task.corrections + first;
-      const auto* ahead = reinterpret_cast<const std::uint8_t*>(corrections);
-      constexpr auto bytes = rows_at_once * static_cast<Index>(sizeof(RaBitQCorrection));
-      for (Index line = 0; line < bytes; line += simd::cache_line) {
-        simd::prefetch<Isa>(ahead + simd::prefetch_distance + line);
-      }
+      simd::prefetch_ahead<Isa>(corrections, rows_at_once * sizeof(RaBitQCorrection));
     }
     score_some<Isa, Corrected>(task, task.distances + first, corrections, task.scores + first,
                                below);

@@ -126,10 +126,6 @@ class AnyRows {
   const Rows& rows_;
 };
 
-/// How far ahead rows are asked for, in bytes: further than weights are (`prefetch_distance`), as
-/// less is computed with each; up to a third faster than that on two threads.
-inline constexpr Index prefetch_ahead = 8192;
-
 /// Every query against every row.
 template <simd::InstructionSet Isa, class EightRows>
 inline void all_distances(const HammingTask& task) noexcept {
@@ -138,9 +134,7 @@ inline void all_distances(const HammingTask& task) noexcept {
   const std::uint8_t* row = rows.data;
   for (Index first = 0; first < rows.count; first += at_once) {
     const Index count = std::min(at_once, rows.count - first);
-    for (Index line = 0; line < at_once * rows.stride; line += simd::cache_line) {
-      simd::prefetch<Isa>(row + prefetch_ahead + line);
-    }
+    simd::prefetch_ahead<Isa>(row, static_cast<std::size_t>(at_once * rows.stride));
     Rows pointers;
     for (Index r = 0; r < at_once; ++r) {  // beyond the last row, the last once more
       pointers[static_cast<std::size_t>(r)] = row;

@@ -26,10 +26,9 @@ inline void prefetch(Portable, const void*, Isa) noexcept {}
 
 /// Asks for `bytes` of a sequential stream, prefetch_distance behind `at`.
 template <InstructionSet Isa>
-inline void prefetch_ahead(const std::byte* at, std::size_t bytes) noexcept {
-  for (std::size_t line = 0; line < bytes; line += cache_line) {
-    prefetch<Isa>(at + prefetch_distance + line);
-  }
+inline void prefetch_ahead(const void* at, std::size_t bytes) noexcept {
+  const std::byte* ahead = static_cast<const std::byte*>(at) + prefetch_distance;
+  for (std::size_t line = 0; line < bytes; line += cache_line) prefetch<Isa>(ahead + line);
 }
 
 }  // namespace nibble::simd
