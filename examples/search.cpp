@@ -52,6 +52,20 @@ int main(int argc, char** argv) {
                    "will hold the ids of its rows, one a line")
       ->required();
 
+  CLI::App* import_bits =
+      options.add_command(app, "import", "Begins an index of sign bits that numpy or FAISS wrote");
+  options.add_folder(*import_bits);
+  import_bits
+      ->add_option("FILE", options.file,
+                   "FILE.npy, uint8 or int8 of shape (rows, dims / 8), or FILE.faiss (an "
+                   "IndexBinaryFlat)")
+      ->required();
+  import_bits->add_option(
+      "--texts", options.texts,
+      "JSON lines, one for each row in their order: the field \"text\" is the row's passage, "
+      "\"source\", where there is one, what it is from; left out: \"row 0\", \"row 1\" ...");
+  options.add_model_options(*import_bits);
+
   CLI::App* query = options.add_command(app, "query", "Finds passages like a text");
   query->add_option("INDEX", options.folder,
                     "Folder of the index; left out: " + shipped_text + ", indexed in memory");
@@ -85,6 +99,7 @@ int main(int argc, char** argv) {
     if (remove->parsed()) run_remove(options);
     if (compact->parsed()) run_compact(options);
     if (export_bits->parsed()) run_export(options);
+    if (import_bits->parsed()) run_import(options);
     if (query->parsed()) {
       if (query->count("INDEX") == 0) fail("QUERY is required");
       if (query->count("QUERY") == 0) {  // QUERY alone

@@ -19,7 +19,7 @@ namespace nibble::example {
 inline const std::string shipped_text = "examples/texts/treasure_island.txt";
 
 struct SearchArguments {
-  std::string folder, file, text, source, model = "examples/models/novella-embed";
+  std::string folder, file, text, texts, source, model = "examples/models/novella-embed";
   std::string pooling{pooling_names.front()};
   std::vector<std::string> files;
   std::vector<std::uint64_t> ids;

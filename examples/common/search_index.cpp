@@ -38,7 +38,8 @@ BinaryIndex make_index(const SearchArguments& options, const Matrix& vectors, Th
 }
 
 void report_index(const SearchArguments& options, const std::string& model,
-                  const BinaryIndex& index, std::size_t added, double seconds, ThreadPool& pool) {
+                  const BinaryIndex& index, std::size_t added, double seconds, ThreadPool& pool,
+                  std::optional<double> agreement) {
   if (options.common.json) {
     Json json = describe_search(model, pool);
     json["index"] = options.folder;
@@ -48,10 +49,15 @@ void report_index(const SearchArguments& options, const std::string& model,
     json["bits"] = index.parameters().code_bits;
     json["bytes"] = index.bytes();
     json["seconds"] = seconds;
+    if (agreement) json["agreement"] = *agreement;
     std::cout << json_text(json);
   } else {
     std::cout << options.folder << ": " << added << " passages added, " << index.size()
               << " in all, " << megabytes(index.bytes()) << " MB\n";
+    if (agreement) {
+      std::cout << fixed(100 * *agreement, 1) << " % of the bits of a few passages are those that "
+                << model << " gives (50 %: by chance)\n";
+    }
   }
 }
 

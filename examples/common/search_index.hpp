@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,11 @@ namespace nibble::example {
 [[nodiscard]] BinaryIndex make_index(const SearchArguments& options, const Matrix& vectors,
                                      ThreadPool& pool, const Progress& progress);
 
-/// Tells what was added to an index.
+/// Tells what was added to an index; `agreement`, of bits that others made: the share of them that
+/// the model gives too.
 void report_index(const SearchArguments& options, const std::string& model,
-                  const BinaryIndex& index, std::size_t added, double seconds, ThreadPool& pool);
+                  const BinaryIndex& index, std::size_t added, double seconds, ThreadPool& pool,
+                  std::optional<double> agreement = {});
 
 /// The commands. Throw Error, Cancelled.
 void run_index(const SearchArguments& options);

@@ -18,15 +18,20 @@
 
 namespace nibble::example {
 
+/// Throws Error where a model's vectors have no such number of dimensions.
+inline void check_dims(const TextEmbedder& model, Index dims) {
+  if (dims < 1 || dims > model.dims()) {
+    fail("dims: expected 1 to ", model.dims(), ", found ", dims);
+  }
+}
+
 /// The model that a folder's vectors are of. Throws Error, naming the settings.
 [[nodiscard]] inline TextEmbedder load_model(const PassageFolder& folder, const BinaryIndex& index,
                                              ThreadPool& pool, const Progress& progress) {
   const EmbedSettings& settings = folder.settings();
   try {
     TextEmbedder model(settings.model, settings.pooling, pool, progress);
-    if (settings.dims > model.dims()) {
-      fail("dims: expected 1 to ", model.dims(), ", found ", settings.dims);
-    }
+    check_dims(model, settings.dims);
     if (settings.dims != index.parameters().dims) {
       fail("dims: ", settings.dims, ", the index has ", index.parameters().dims);
     }
