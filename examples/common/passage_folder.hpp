@@ -1,6 +1,7 @@
 // A folder that nibble-search writes: passages of texts, and the index by which they are found.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -35,13 +36,18 @@ struct Passage {
 /// A text file's passages, as one of the functions of search/passages.hpp cuts it.
 using CutText = std::vector<std::string> (*)(std::string_view text, const PassageOptions& options);
 
+/// Throws Error where a name cannot be the source of passages.
+inline void check_source(const std::string& name) {
+  if (text::find_invalid_utf8(name)) fail(printable(name, 4096), ": the name is not UTF-8");
+}
+
 /// The passages of some text files. Throws Error, naming the file, where it or its name is not
 /// UTF-8, or it holds no passage.
 [[nodiscard]] inline std::vector<Passage> read_passages(const std::vector<std::string>& files,
                                                         CutText cut = split_passages) {
   std::vector<Passage> passages;
   for (const std::string& file : files) {
-    if (text::find_invalid_utf8(file)) fail(printable(file, 4096), ": the name is not UTF-8");
+    check_source(file);
     const std::string content = read_text_file(file);
     if (const auto at = text::find_invalid_utf8(content)) {
       fail(file, ": is not UTF-8: invalid from byte ", *at, " on");
@@ -49,6 +55,25 @@ using CutText = std::vector<std::string> (*)(std::string_view text, const Passag
     const std::size_t before = passages.size();
     for (std::string& text : cut(content, {})) passages.push_back({file, std::move(text)});
     if (passages.size() == before) fail(file, ": holds no passage");
+  }
+  return passages;
+}
+
+/// The passages of a file of JSON lines: of each, the field "text", and "source" or else the file's
+/// name. Throws Error, naming the file and the line, where one is no such object.
+[[nodiscard]] inline std::vector<Passage> read_passage_lines(const std::string& file) {
+  check_source(file);
+  const auto mapped = MappedFile::open(file);
+  const auto bytes = mapped->bytes();
+  std::string_view rest(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::vector<Passage> passages;
+  while (!rest.empty()) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    const std::string where = concat(file, ": JSON line ", passages.size() + 1);
+    const auto json = parse_json(line, where);
+    passages.push_back({json_optional<std::string>(json, "source", where).value_or(file),
+                        json_field<std::string>(json, "text", where)});
   }
   return passages;
 }

@@ -33,8 +33,8 @@ TEST_CASE("every program explains itself") {
 }
 
 TEST_CASE("every command of the search explains itself") {
-  const std::string name = GENERATE("index", "add", "remove", "compact", "export", "query",
-                                    "verify", "bench", "bench-lists");
+  const std::string name = GENERATE("index", "add", "remove", "compact", "export", "import",
+                                    "query", "verify", "bench", "bench-lists");
   const Outcome outcome = run_program("search", {name, "--help"});
   CAPTURE(name, outcome.out);
   CHECK(outcome.exit_code == 0);

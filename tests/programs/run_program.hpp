@@ -32,9 +32,12 @@ struct Outcome {
   }
 };
 
-/// The shipped model and text.
+/// The shipped models and text.
 inline std::string shipped_model() {
   return source_path("examples/models/novella-5m").string();
+}
+inline std::string embedding_model() {
+  return source_path("examples/models/novella-embed").string();
 }
 inline std::string shipped_text() {
   return source_path("examples/texts/treasure_island.txt").string();

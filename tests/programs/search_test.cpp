@@ -10,14 +10,6 @@
 
 using namespace nibble::test;
 
-namespace {
-
-std::string embedding_model() {
-  return source_path("examples/models/novella-embed").string();
-}
-
-}  // namespace
-
 TEST_CASE("search finds passages of indexed and added texts") {
   const TemporaryDirectory scratch;
   const std::string index = scratch / "index", more = scratch / "more.txt";
