@@ -47,7 +47,7 @@ struct Options {
     app.add_option(
            "--method", method,
            "Algorithm that picks the codes; rtn: round to nearest, in seconds; with a text to "
-           "calibrate on, better in this order: awq: inputs scaled, ranges clipped; gptq: "
+           "calibrate on: awq: inputs scaled, ranges clipped, which takes the least text; gptq: "
            "each error made up for by the inputs that follow; best: gptq on searched grids, "
            "corrected and refined, which takes the most time and text")
         ->check(CLI::IsMember(methods))
@@ -131,8 +131,9 @@ struct Options {
     for (const std::string& option : method_options) {
       const std::size_t equals = option.find('=');
       if (equals == std::string::npos) fail("--option ", option, ": expected NAME=VALUE");
-      const auto value = parse_json(option.substr(equals + 1), "--option");
-      set_quantizer_options(quantizer, {{option.substr(0, equals), value}}, "--option");
+      const std::string name = option.substr(0, equals);
+      const Json value = parse_json(option.substr(equals + 1), concat("--option ", name));
+      set_quantizer_options(quantizer, {{name, value}}, "--option");
     }
     return quantizer;
   }
@@ -211,6 +212,19 @@ std::optional<CalibrationText> calibration_text(const Options& options, const Re
          " tokens, less than a window of ", text.window, " (--window)");
   }
   return text;
+}
+
+/// What the model is calibrated on, for the banner, and a warning where that is little for what was
+/// asked.
+std::string calibration_notice(const Options& options, const CalibrationText& text,
+                               const ModelConfig& config) {
+  const Index inputs = CalibrationStream::widest(config);
+  const bool solves = options.method == "gptq" || options.method == "best";
+  const bool few = solves && text.windows() * text.window / 3 < inputs;
+  return concat(", calibrated on ", text.windows(), " windows of ", text.window, " tokens",
+                few ? concat("\nfew tokens for layers of ", inputs, " inputs: with less than ",
+                             3 * inputs, ", awq errs least")
+                    : std::string());
 }
 
 std::uint64_t weights_file_size(const ModelFolder& model) {
@@ -310,8 +324,9 @@ QuantizedFolder write_folder(const Options& options, const ModelFolder& model, c
         model, recipe, options.out, options.overwrite ? Existing::replace : Existing::refuse, pool,
         console.progress(), dispatch::best(), text ? &*text : nullptr, folder_options);
   } catch (const UnfinishedError& error) {
-    fail(error.what(), "; the same command goes on, --restart deletes it");
+    fail(error.what(), "; the same command goes on once that is mended, --restart deletes it");
   } catch (const Cancelled&) {
+    if (!text) throw;
     std::error_code code;
     const auto out = std::filesystem::absolute(options.out, code) / "";
     const std::filesystem::path partial = partial_path(out.lexically_normal().parent_path());
@@ -341,7 +356,8 @@ void quantize(const Options& options) {
       QuantizeMemory(model.config(), floats, recipe, text ? &*text : nullptr, pool.size(), budget),
       text, to_evaluate);
   console.banner(concat(banner(model, pool), ", at most ", megabytes(memory.peak), " MB of memory",
-                        memory.activations_on_disk ? ", with activations on disk" : ""));
+                        memory.activations_on_disk ? ", with activations on disk" : "",
+                        text ? calibration_notice(options, *text, model.config()) : ""));
   const Stopwatch stopwatch;
   const QuantizedFolder result =
       write_folder(options, model, recipe, budget, text,
