@@ -25,7 +25,7 @@ namespace nibble {
 struct SearchOptions {
   std::size_t count = 10;
   /// Bits of the queries' codes, 1 to 8; 0: 4 for rows of one bit, else 8. With 1, plain sign bits
-  /// are compared with sign bits, so that scores are Hamming distances.
+  /// are compared with sign bits, so that the order is that of Hamming distances.
   int query_bits = 0;
   /// So many times `count` rows are taken by their codes and re-ranked by kept vectors; 0: none is
   /// re-ranked, and scores are those of the codes.
