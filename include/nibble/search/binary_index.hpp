@@ -54,6 +54,7 @@ class BinaryIndex {
   static BinaryIndex verify(const std::filesystem::path& path, const Progress& progress = {}) {
     const index_file::MappedView mapped = index_file::map(path);
     const std::string source = path_text(path);
+    index_file::check_roots(mapped.file->bytes(), source);
     const auto& records = mapped.view.records;
     const auto count = static_cast<Index>(records.size());
     for (std::size_t i = 0; i < records.size(); ++i) {
@@ -188,7 +189,8 @@ class BinaryIndex {
 
   /// Appends what was added and removed since `open` to the file. When it returns, that is on the
   /// disk; until then, or after a crash or an Error, the file holds what it held before. Throws
-  /// Error where the index was not opened from a file, or the file has changed since.
+  /// Error where the index was not opened from a file, the file has changed since, or one of its
+  /// roots is damaged.
   void commit() {
     if (!file_) fail("index: was not opened from a file, so there is none to append to");
     if (file_->stores == rows_.stores().size() && file_->removed.empty()) return;
@@ -196,6 +198,7 @@ class BinaryIndex {
     const std::string source = path_text(file_->path);
     std::vector<std::byte> start(index_file::parameters_offset);
     file.read_at(0, start);
+    index_file::check_roots(start, source);
     if (index_file::find_root(start, source) != file_->root) {
       fail(source, ": has changed since it was opened");
     }

@@ -58,24 +58,41 @@ template <class T>
 
 }  // namespace detail
 
+/// One of the two roots, from the first bytes of a file; nothing where it is not whole.
+[[nodiscard]] inline std::optional<Root> read_root(std::span<const std::byte> start,
+                                                   std::uint64_t generation) noexcept {
+  const auto root = detail::read<Root>(start, root_offset(generation));
+  const bool whole = root.checksum == checksum_before(root) && root.generation % 2 == generation;
+  return whole ? std::optional(root) : std::nullopt;
+}
+
 /// The root that counts, from the first bytes of a file. Throws Error where none is whole, or its
 /// generation is beyond all that can be.
 [[nodiscard]] inline Root find_root(std::span<const std::byte> start, std::string_view source) {
-  std::optional<Root> root;
-  for (const std::uint64_t generation : {0U, 1U}) {
-    const auto candidate = detail::read<Root>(start, root_offset(generation));
-    if (candidate.checksum != checksum_before(candidate) ||
-        candidate.generation % 2 != generation) {
-      continue;
-    }
-    if (!root || candidate.generation > root->generation) root = candidate;
-  }
-  if (!root) fail(source, ": both roots are damaged");
-  if (root->generation > max_generation) {
-    fail(source, ": the root is of generation ", root->generation, ", expected at most ",
+  const std::optional<Root> even = read_root(start, 0), odd = read_root(start, 1);
+  if (!even && !odd) fail(source, ": both roots are damaged");
+  const Root& root = !odd || (even && even->generation > odd->generation) ? *even : *odd;
+  if (root.generation > max_generation) {
+    fail(source, ": the root is of generation ", root.generation, ", expected at most ",
          max_generation);
   }
-  return *root;
+  return root;
+}
+
+/// Throws Error where a root was written and is not whole. A commit writes it in one piece, last of
+/// all, so it was damaged later, and what was committed last may be what is missing.
+inline void check_roots(std::span<const std::byte> start, std::string_view source) {
+  for (const std::uint64_t generation : {0U, 1U}) {
+    const auto bytes =
+        start.subspan(static_cast<std::size_t>(root_offset(generation)), sizeof(Root));
+    const bool written =
+        std::ranges::any_of(bytes, [](std::byte byte) { return byte != std::byte{0}; });
+    if (written && !read_root(start, generation)) {
+      fail(source, ": the root of ", generation == 0 ? "even" : "odd",
+           " generations is damaged; what was committed last may be lost, and the rest is what an "
+           "index that is saved anew holds");
+    }
+  }
 }
 
 /// Checks a record's lists, on which searches rely. Throws Error, naming `where`.
