@@ -219,11 +219,13 @@ std::optional<CalibrationText> calibration_text(const Options& options, const Re
 std::string calibration_notice(const Options& options, const CalibrationText& text,
                                const ModelConfig& config) {
   const Index inputs = CalibrationStream::widest(config);
+  const Index enough = 3 * inputs;
+  const Index tokens = text.windows() * text.window;
   const bool solves = options.method == "gptq" || options.method == "best";
-  const bool few = solves && text.windows() * text.window / 3 < inputs;
   return concat(", calibrated on ", text.windows(), " windows of ", text.window, " tokens",
-                few ? concat("\nfew tokens for layers of ", inputs, " inputs: with less than ",
-                             3 * inputs, ", awq errs least")
+                solves && tokens < enough
+                    ? concat("\nfew tokens for layers of ", inputs, " inputs: with less than ",
+                             enough, ", awq errs least")
                     : std::string());
 }
 

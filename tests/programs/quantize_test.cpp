@@ -127,6 +127,10 @@ TEST_CASE("a calibrated method is nearer to the model than round-to-nearest, and
   require_error("quantize", {model, out, "--format", "int4", "--calibration", shipped_text()},
                 "--calibration: no rule has a method that reads it");
   require_error("quantize", {model, out, "--format", "int4", "--samples", "4"}, "--calibration");
+  require_error("quantize",
+                {"--option", "damping=lots", model, out, "--format", "int4", "--method", "gptq",
+                 "--calibration", shipped_text()},
+                "--option damping: ");
   CHECK_FALSE(std::filesystem::exists(out));
 
   // What was rounded to nearest without a look at its inputs has no errors to report.
@@ -210,6 +214,23 @@ TEST_CASE("what a budget cannot be is refused, and nothing is left behind") {
   refused({"--format", "int4", "--evaluate-windows", "1"}, "--evaluate");
   refused({"--format", "int4", "--evaluate", out}, "out");
   refused({"--format", "int4", "--evaluate", shipped_model() + "/config.json"}, "config.json");
+}
+
+TEST_CASE("quantize says what it calibrates on, and where that is little") {
+  const TemporaryDirectory scratch;
+  const std::string model = shallow_model(scratch), out = scratch / "out";
+  const auto told = [&](const char* method, const char* samples) {
+    const Outcome outcome = run_program(
+        "quantize", {model, out, "--format", "int4", "--overwrite", "--method", method,
+                     "--calibration", shipped_text(), "--window", "64", "--samples", samples});
+    CHECK(outcome.exit_code == 0);
+    return outcome.err;
+  };
+  const auto says = [](const char* text) { return Catch::Matchers::ContainsSubstring(text); };
+  const char* few = "few tokens for layers of 640 inputs: with less than 1920, awq errs least";
+  CHECK_THAT(told("gptq", "2"), says("calibrated on 2 windows of 64 tokens") && says(few));
+  CHECK_THAT(told("gptq", "30"), says("calibrated on 30 windows of 64 tokens") && !says(few));
+  CHECK_THAT(told("awq", "2"), says("calibrated on 2 windows of 64 tokens") && !says(few));
 }
 
 TEST_CASE("an interrupted calibration goes on, or begins anew on request") {
